@@ -1,0 +1,639 @@
+# Copyright (c) the twisted_fastcgi authors.
+# See LICENSE for details.
+
+"""
+One request, between its connection and L{twisted.web}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.error import ConnectionAborted
+from twisted.internet.interfaces import (
+    IConsumer,
+    IProducer,
+    IPushProducer,
+    ITransport,
+)
+from twisted.logger import Logger
+from twisted.python.components import registerAdapter
+from twisted.python.failure import Failure
+from twisted.web.http import NO_BODY_CODES
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import INonQueuedRequestFactory, IRequest
+from twisted.web.server import Site
+from twisted.web.server import version as twistedVersion
+from zope.interface import implementer
+
+from twisted_fastcgi import cgi
+from twisted_fastcgi.connection import Limits, RequestReceived
+from twisted_fastcgi.errors import LocalProtocolError, RemoteProtocolError
+from twisted_fastcgi.interfaces import IFastCGIRequest
+from twisted_fastcgi.pages import errorPage
+
+log = Logger()
+
+#: How many bytes of a body that the application does not want yet are kept
+#: before reading stops.  Until then it is still noticed when the web server
+#: goes away.
+_HELD_BODY_BYTES = 65536
+
+#: A response header block that is smaller than this goes out in one record
+#: with the body's first piece, if that is smaller, too.
+_SMALL = 4096
+
+_BAD_REQUEST = "The web server sent a request that can't be understood."
+_SHORT_BODY = "The request body ended before it was complete."
+_LARGE_BODY = "The request body is larger than the server accepts."
+_SLOW_BODY = "The request body did not arrive in time."
+_FAILED = "The application failed."
+
+
+class Connection(Protocol):
+    """
+    What a channel needs of its connection; the methods are described where
+    they are, in L{FastCGIProtocol<twisted_fastcgi.server.FastCGIProtocol>}.
+    """
+
+    factory: Any
+
+    @property
+    def limits(self) -> Limits: ...
+
+    @property
+    def holding(self) -> bool: ...
+
+    @property
+    def keepsConnection(self) -> bool: ...
+
+    def pump(self) -> None: ...
+
+    def complain(self, what: str, why: str) -> None: ...
+
+    def writeStdout(self, data: bytes) -> None: ...
+
+    def writeStderr(self, data: bytes) -> None: ...
+
+    def endRequest(self, appStatus: int, complete: bool) -> None: ...
+
+    def closeWithoutEnd(self) -> None: ...
+
+    def abortConnection(self) -> None: ...
+
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None: ...
+
+    def unregisterProducer(self) -> None: ...
+
+    def stopProducer(self) -> None: ...
+
+
+@implementer(ITransport, IPushProducer, IConsumer, IFastCGIRequest)
+class RequestChannel:
+    """
+    One request on its way to the application, and its response on the way
+    back: what a L{twisted.web} request knows as its channel and as its
+    transport.  It is never the connection itself: pausing, closing and
+    counting concern this one request.
+
+    @ivar site: The L{Site} that serves the request.
+    @ivar factory: The same, if it keeps an access log.
+    @ivar requestId: The request id.
+    @ivar role: The role.
+    @ivar length: The size of the body as it was told, in bytes, or L{None}.
+    @ivar persistent: Whether the connection stays open afterwards.
+    @ivar connected: Whether a response can still be sent.
+    @ivar disconnecting: Whether one can't any more.
+    @ivar _request: The L{twisted.web} request, while there is one.
+    @ivar _received: How much of the body has come, in bytes.
+    @ivar _paused: Whether the application wants no more of the body for now.
+    @ivar _held: What has come of it since.
+    @ivar _heldBytes: The size of that.
+    @ivar _bodyDone: Whether all of the body has come.
+    @ivar _delivered: Whether the application has it all.
+    @ivar _head: The header block, while it waits for the body's first piece.
+    @ivar _declared: The size of the response's body as its header tells.
+    @ivar _sent: How much of that has been sent.
+    @ivar _bodyAllowed: Whether the response may have a body.
+    """
+
+    site: Site
+    factory: Site | None
+    length: int | None = None
+    connected = True
+    disconnecting = False
+
+    def __init__(self, connection: Connection, event: RequestReceived) -> None:
+        """
+        @param connection: Where it came, and will be answered.
+        @param event: The request.
+        """
+        self._connection = connection
+        self._pairs = event.params
+        self._variables = dict(event.params)
+        self.requestId = event.requestId
+        self.role = event.role
+        self.site = connection.factory.site
+        self.factory = connection.factory.loggingSite
+        self.persistent = connection.keepsConnection
+        self._appStatus = 0
+        self._request: Any = None
+        self._received = 0
+        self._gotLength = False
+        self._paused = False
+        self._held: list[bytes] = []
+        self._heldBytes = 0
+        self._bodyDone = False
+        self._delivered = False
+        self._started = False
+        self._head = b""
+        self._declared: int | None = None
+        self._sent = 0
+        self._bodyAllowed = True
+
+    # What FastCGI knows of the request
+
+    @property
+    def params(self) -> Mapping[bytes, bytes]:
+        """
+        All variables, of repeated ones the last.
+        """
+        return MappingProxyType(self._variables)
+
+    @property
+    def appStatus(self) -> int:
+        """
+        What END_REQUEST will tell as the application status.
+        """
+        return self._appStatus
+
+    @appStatus.setter
+    def appStatus(self, status: int) -> None:
+        """
+        @raise ValueError: If it is not a number of 32 bits.
+        """
+        if not 0 <= status <= 0xFFFFFFFF:
+            raise ValueError(f"appStatus must be 0 to 4294967295: {status!r}")
+        self._appStatus = status
+
+    def writeStderr(self, data: bytes) -> None:
+        """
+        Send something to the web server's error log.
+
+        @param data: What to send.
+        """
+        if self.connected:
+            self._connection.writeStderr(data)
+
+    # The request's way to the application
+
+    def begin(self) -> None:
+        """
+        Make a L{twisted.web} request of the variables.
+        """
+        try:
+            cgi.checkVariables(self._pairs)
+            self._command = cgi.method(self._variables)
+            self._path = cgi.uri(self._variables)
+            self._version = cgi.protocolVersion(self._variables)
+            self.length = cgi.contentLength(self._variables)
+        except RemoteProtocolError as error:
+            self.refuse(400, _BAD_REQUEST, str(error))
+            return
+        limit = self._connection.limits.bodyBytes
+        if limit is not None and self.length is not None and self.length > limit:
+            self._bodyTooLarge(self.length, limit)
+        else:
+            self._guard(self._makeRequest)
+
+    def _makeRequest(self) -> None:
+        """
+        Make the request object and give it its header fields.
+        """
+        make = self._connection.factory.requestFactory
+        if INonQueuedRequestFactory.providedBy(make):
+            request = make(self)
+        else:
+            request = make(self, 0)
+        self._request = request
+        request.requestHeaders = cgi.requestHeaders(self._pairs)
+        request.parseCookies()
+        if self.length is not None:
+            self._tellLength(self.length)
+
+    def _tellLength(self, length: int | None) -> None:
+        """
+        Tell the request how large its body is.
+        """
+        self._gotLength = True
+        self._request.gotLength(length)
+
+    def receiveBody(self, data: bytes) -> None:
+        """
+        Take a piece of the body.
+
+        @param data: The piece.
+        """
+        if self._bodyDone:
+            return
+        if self.length is not None:
+            # More than was told may come, and is none of the request's.
+            data = data[: self.length - self._received]
+        self._received += len(data)
+        limit = self._connection.limits.bodyBytes
+        if limit is not None and self._received > limit:
+            self._bodyTooLarge(self._received, limit)
+        elif self._paused:
+            self._held.append(data)
+            self._heldBytes += len(data)
+        elif data:
+            self._guard(self._deliver, data)
+
+    def _deliver(self, data: bytes) -> None:
+        """
+        Give a piece of the body to the request.
+        """
+        if not self._gotLength:
+            self._tellLength(None)
+        if self._request is not None:
+            self._request.handleContentChunk(data)
+
+    def endBody(self) -> None:
+        """
+        Note that the body has ended, and let the application have the request
+        as soon as it wants it.
+        """
+        if self._bodyDone:
+            return
+        if self.length is not None and self._received < self.length:
+            reason = f"{self._received} of {self.length} bytes of the body came"
+            self.refuse(400, _SHORT_BODY, reason)
+            return
+        self._bodyDone = True
+        if not self._paused:
+            self._guard(self._render)
+
+    def _render(self) -> None:
+        """
+        Let the application have the request, which is complete.
+        """
+        if not self._gotLength:
+            # Nothing at all has come of a body of unknown length.
+            self._tellLength(0)
+        if self._request is not None:
+            self._delivered = True
+            self._request.requestReceived(self._command, self._path, self._version)
+
+    @property
+    def bodyComplete(self) -> bool:
+        """
+        Whether as much of the body has come as was told.
+        """
+        return self._received == self.length and not self._bodyDone
+
+    @property
+    def bodyDone(self) -> bool:
+        """
+        Whether all of the body has come.
+        """
+        return self._bodyDone
+
+    @property
+    def wantsBody(self) -> bool:
+        """
+        Whether more of the body may be read from the connection.
+        """
+        return self._heldBytes <= _HELD_BODY_BYTES
+
+    @property
+    def paused(self) -> bool:
+        """
+        Whether the application keeps the body waiting.
+        """
+        return self._paused
+
+    def deliverHeld(self) -> None:
+        """
+        Give the application what has come of the body while it was paused.
+        """
+        while self._held and not self._paused and self._request is not None:
+            data = self._held.pop(0)
+            self._heldBytes -= len(data)
+            self._guard(self._deliver, data)
+        if self._bodyDone and not self._delivered and not self._paused:
+            self._guard(self._render)
+
+    def _guard(self, f: Any, *args: object) -> None:
+        """
+        Call what may run the user's code, and answer with 500 if it fails.
+        """
+        try:
+            f(*args)
+        except Exception:
+            log.failure("{uri} failed before it was rendered", uri=self._path)
+            self.refuse(500, _FAILED, None)
+
+    def _bodyTooLarge(self, size: int, limit: int) -> None:
+        """
+        Answer a request whose body is too large.
+        """
+        self.refuse(413, _LARGE_BODY, f"a body of {size} bytes, {limit} are allowed")
+
+    def bodyTimedOut(self) -> None:
+        """
+        Answer a request whose body stays away.
+        """
+        self.refuse(408, _SLOW_BODY, "the body did not arrive in time")
+
+    def refuse(self, status: int, explanation: str, reason: str | None) -> None:
+        """
+        Answer the request without the application.
+
+        @param status: An HTTP status code.
+        @param explanation: A sentence for the client.
+        @param reason: A sentence for the log, or L{None}.
+        """
+        if not self.connected:
+            return
+        if reason is not None:
+            self._connection.complain(f"request {self.requestId} got {status}", reason)
+        if self._started:
+            self.loseConnection()
+            return
+        head = self._variables.get(b"REQUEST_METHOD") == b"HEAD"
+        self._connection.writeStdout(errorPage(status, explanation, head=head))
+        self._end(complete=True)
+        self.disconnect(Failure(ConnectionAborted(reason or explanation)))
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        """
+        Answer a request whose body is no valid form: the name by which
+        L{twisted.web.http.Request} calls its channel then.
+        """
+        self.refuse(400, _BAD_REQUEST, "the body is no valid form")
+
+    # The response's way to the web server
+
+    def writeHeaders(
+        self, version: bytes, code: bytes, reason: bytes, headers: Headers
+    ) -> None:
+        """
+        Send the header block (RFC 3875, section 6.2).
+
+        @param version: The version of HTTP that the client speaks.
+        @param code: The status code, in decimal.
+        @param reason: The reason phrase.
+        @param headers: The header fields.
+        """
+        request = self._request
+        if request is None:
+            return
+        if request.chunked:
+            # Framing is FastCGI's.  The request turns on chunks just before
+            # this call, and looks at the flag again only after it.
+            request.chunked = 0
+            headers.removeHeader(b"transfer-encoding")
+        self._started = True
+        self._bodyAllowed = request.method != b"HEAD" and int(code) not in NO_BODY_CODES
+        self._declared = cgi.declaredLength(headers) if self._bodyAllowed else None
+        self._writeHead(self._makeHead(int(code), reason, headers))
+
+    def _makeHead(self, code: int, reason: bytes, headers: Headers) -> bytes:
+        """
+        Make the header block; one that says 500 if the application's is none.
+        """
+        # The front end dates the response and names itself.
+        drop = [b"date"]
+        if headers.getRawHeaders(b"server") == [twistedVersion]:
+            drop.append(b"server")
+        try:
+            return cgi.responseHead(code, reason, headers, drop=drop)
+        except LocalProtocolError as error:
+            log.error("{uri} got 500: {error}", uri=self._path, error=error)
+            self._bodyAllowed = False
+            self._declared = None
+            return errorPage(500, _FAILED, head=self._request.method == b"HEAD")
+
+    def _writeHead(self, head: bytes) -> None:
+        """
+        Send the header block, or keep it for the body's first piece if that is
+        about to come.
+        """
+        if self._connection.holding:
+            self._head = head
+        else:
+            self._connection.writeStdout(head)
+
+    def flush(self) -> None:
+        """
+        Send the header block, should it still wait.
+        """
+        if self._head:
+            head, self._head = self._head, b""
+            self._connection.writeStdout(head)
+
+    def write(self, data: bytes) -> None:
+        """
+        Send a piece of the response's body: never any where none is allowed,
+        and never more than its header told (RFC 9110, section 8.6).
+
+        @param data: The piece.
+        """
+        if self._request is None or not self._bodyAllowed:
+            return
+        if self._declared is not None:
+            data = self._cut(data, self._declared)
+        self._sent += len(data)
+        if self._head and len(data) < _SMALL and len(self._head) < _SMALL:
+            data, self._head = self._head + data, b""
+        self.flush()
+        self._connection.writeStdout(data)
+
+    def _cut(self, data: bytes, declared: int) -> bytes:
+        """
+        Leave out what is more than the header told.
+        """
+        allowed = declared - self._sent
+        if len(data) > allowed:
+            log.warn(
+                "{uri} writes more than its Content-Length of {declared} bytes; "
+                "the rest is not sent",
+                uri=self._path,
+                declared=declared,
+            )
+            data = data[:allowed]
+        return data
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        """
+        Send pieces of the response's body.
+
+        @param data: The pieces.
+        """
+        for piece in data:
+            self.write(piece)
+
+    def requestDone(self, request: object) -> None:
+        """
+        End the response: the request is finished.
+
+        @param request: The request.
+        """
+        if self._request is None:
+            return
+        self._request = None
+        complete = self._declared is None or self._sent >= self._declared
+        if not complete:
+            log.error(
+                "{uri} wrote {sent} bytes of {declared} that its Content-Length told",
+                uri=self._path,
+                sent=self._sent,
+                declared=self._declared,
+            )
+        self._end(complete)
+
+    def _end(self, complete: bool) -> None:
+        """
+        Send END_REQUEST, and be done.
+
+        @param complete: Whether the response is whole.
+        """
+        self.flush()
+        status = self.appStatus if complete else self.appStatus or 1
+        self._over()
+        self._connection.endRequest(status, complete)
+
+    def _over(self) -> None:
+        """
+        Note that there is nothing to be sent any more.
+        """
+        self.connected = False
+        self.disconnecting = True
+        self._held = []
+        self._heldBytes = 0
+
+    # The end that was not wanted
+
+    def loseConnection(self) -> None:
+        """
+        Give up the response midway, so that the web server can tell: if its
+        length was told, by END_REQUEST while STDOUT is still open; else by
+        closing the connection without END_REQUEST.
+        """
+        if not self.connected:
+            return
+        self.flush()
+        if self._started and self._declared is not None:
+            self._end(complete=False)
+        else:
+            self._over()
+            self._connection.closeWithoutEnd()
+        self.disconnect(Failure(ConnectionAborted("the response was given up")))
+
+    def abortConnection(self) -> None:
+        """
+        Close the connection at once.
+        """
+        if self.connected:
+            self._over()
+            self._connection.abortConnection()
+
+    def disconnect(self, reason: Failure) -> None:
+        """
+        Tell the application that the response can't be sent any more.
+
+        @param reason: Why.
+        """
+        self._over()
+        self._head = b""
+        self._connection.stopProducer()
+        request, self._request = self._request, None
+        if request is not None:
+            request.connectionLost(reason)
+
+    # The rest of a transport
+
+    @property
+    def transport(self) -> RequestChannel:
+        """
+        What the request takes for its transport.
+        """
+        return self
+
+    def getPeer(self) -> IPv4Address | IPv6Address:
+        """
+        Tell the client's address, as the web server gave it.
+
+        @return: Its address.
+        """
+        return cgi.clientAddress(self._variables)
+
+    def getHost(self) -> IPv4Address | IPv6Address:
+        """
+        Tell the web server's address.
+
+        @return: Its address.
+        """
+        return cgi.serverAddress(self._variables)
+
+    def isSecure(self) -> bool:
+        """
+        Tell whether the client came by TLS.
+
+        @return: Whether it did.
+        """
+        return cgi.isSecure(self._variables)
+
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
+        """
+        Take a producer for the response.
+
+        @param producer: An L{IPushProducer}, or an
+            L{IPullProducer<twisted.internet.interfaces.IPullProducer>}.
+        @param streaming: Whether it is the former.
+        """
+        if self.connected:
+            self._connection.registerProducer(producer, streaming)
+        else:
+            producer.stopProducing()
+
+    def unregisterProducer(self) -> None:
+        """
+        Forget the producer of the response.
+        """
+        if self.connected:
+            self._connection.unregisterProducer()
+
+    def pauseProducing(self) -> None:
+        """
+        Keep the rest of the request body waiting.
+        """
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        """
+        Take the request body again.
+        """
+        if self._paused:
+            self._paused = False
+            self._connection.pump()
+
+    def stopProducing(self) -> None:
+        """
+        Want nothing more.
+        """
+        self.loseConnection()
+
+
+def _fastCGIRequest(request: Any) -> RequestChannel | None:
+    """
+    Adapt a request to L{IFastCGIRequest}, if it came over FastCGI.
+    """
+    channel = getattr(request, "channel", None)
+    return channel if isinstance(channel, RequestChannel) else None
+
+
+registerAdapter(_fastCGIRequest, IRequest, IFastCGIRequest)

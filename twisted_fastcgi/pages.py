@@ -1,0 +1,40 @@
+# Copyright (c) the twisted_fastcgi authors.
+# See LICENSE for details.
+
+"""
+The small pages that the server answers with when no application can.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+_PAGE = """\
+<!DOCTYPE html>
+<html lang="en"><head><title>{status} {phrase}</title></head>
+<body><h1>{status} {phrase}</h1><p>{explanation}</p></body></html>
+"""
+
+
+def errorPage(status: int, explanation: str, *, head: bool = False) -> bytes:
+    """
+    Make a complete CGI response that says why a request failed (RFC 3875,
+    section 6.2).
+
+    The I{Status} header field stands last, because there are web servers that
+    let a later field override it.
+
+    @param status: An HTTP status code that Python's L{HTTPStatus} knows.
+    @param explanation: One sentence for a person, put into the page as it is:
+        it must not hold anything that the peer sent.
+    @param head: Whether the request was a I{HEAD}: the body is left out then.
+    @return: The header block, an empty line and the page.
+    """
+    phrase = HTTPStatus(status).phrase
+    page = _PAGE.format(status=status, phrase=phrase, explanation=explanation)
+    block = (
+        "Content-Type: text/html; charset=utf-8\r\n"
+        f"Content-Length: {len(page)}\r\n"
+        f"Status: {status} {phrase}\r\n\r\n"
+    )
+    return (block if head else block + page).encode("ascii")

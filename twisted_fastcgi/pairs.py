@@ -1,0 +1,130 @@
+# Copyright (c) the twisted_fastcgi authors.
+# See LICENSE for details.
+
+"""
+Name-value pairs (FastCGI 1.0, section 3.4): pure functions between pairs and
+L{bytes}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from io import BytesIO
+
+from twisted_fastcgi.errors import (
+    LimitExceeded,
+    LocalProtocolError,
+    RemoteProtocolError,
+)
+
+#: The longest name or value that the four-byte form can tell, in bytes.
+MAX_LENGTH = 0x7FFFFFFF
+
+_LONG_FORM = 0x80000000
+
+
+def encodeLength(length: int) -> bytes:
+    """
+    Write the length of a name or value in its shortest form.
+
+    @param length: 0 to 2147483647 bytes.
+    @return: One byte up to 127, four bytes beyond.
+    @raise LocalProtocolError: If the length can't be written.
+    """
+    if 0 <= length <= 0x7F:
+        return bytes((length,))
+    if not 0 <= length <= MAX_LENGTH:
+        raise LocalProtocolError(
+            f"a name or value can't be {length} bytes long, only 0 to {MAX_LENGTH}"
+        )
+    return (length | _LONG_FORM).to_bytes(4, "big")
+
+
+def encodePairs(pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """
+    Write name-value pairs.
+
+    @param pairs: The pairs, in the order in which they are to be sent.
+    @return: The pairs as bytes, each length in its shortest form.
+    @raise LocalProtocolError: If a name or value is too long.
+    """
+    pieces: list[bytes] = []
+    for name, value in pairs:
+        pieces += (encodeLength(len(name)), encodeLength(len(value)), name, value)
+    return b"".join(pieces)
+
+
+def decodePairs(
+    data: bytes, *, maxPairs: int = MAX_LENGTH, maxName: int = MAX_LENGTH
+) -> list[tuple[bytes, bytes]]:
+    """
+    Read name-value pairs.  Either form is accepted for any length: there are
+    web servers that write short lengths in four bytes.
+
+    The time taken and the memory used are in proportion to C{len(data)},
+    whatever lengths it claims.
+
+    @param data: The whole of the pairs.
+    @param maxPairs: The most pairs to accept.
+    @param maxName: The longest name to accept, in bytes.
+    @return: The pairs in the order in which they stand, repeated names
+        included.
+    @raise LimitExceeded: If there are too many pairs, or a name is too long.
+    @raise RemoteProtocolError: If the data end within a pair.
+    """
+    # Reading from a BytesIO is the fastest way in pure Python: slicing with
+    # indexes takes a fifth longer, cutting off the front is quadratic.
+    read = BytesIO(data).read
+    pairs: list[tuple[bytes, bytes]] = []
+    name = value = b""
+    nameLength = valueLength = 0
+    while first := read(1):
+        nameLength = first[0]
+        if nameLength > 0x7F:
+            nameLength = _longForm(first + read(3))
+        if not (first := read(1)):
+            raise _truncated("the length of a value")
+        valueLength = first[0]
+        if valueLength > 0x7F:
+            valueLength = _longForm(first + read(3))
+        if nameLength > maxName or len(pairs) == maxPairs:
+            raise _tooMuch(nameLength, maxName, maxPairs)
+        name = read(nameLength)
+        value = read(valueLength)
+        pairs.append((name, value))
+    # Only the last reads of all can have come back short.
+    if len(name) != nameLength or len(value) != valueLength:
+        raise _truncated(f"the pair {name[:40]!r}")
+    return pairs
+
+
+def _longForm(encoded: bytes) -> int:
+    """
+    Read the four-byte form of a length.
+
+    @param encoded: Its four bytes, fewer where the data end.
+    @return: The length.
+    @raise RemoteProtocolError: If bytes are missing.
+    """
+    if len(encoded) < 4:
+        raise _truncated("a length of four bytes")
+    return int.from_bytes(encoded, "big") & MAX_LENGTH
+
+
+def _truncated(where: str) -> RemoteProtocolError:
+    """
+    Make the error for data that end too early.
+    """
+    return RemoteProtocolError(f"the name-value pairs end within {where}")
+
+
+def _tooMuch(nameLength: int, maxName: int, maxPairs: int) -> LimitExceeded:
+    """
+    Make the error for a pair that is beyond a limit.
+    """
+    if nameLength > maxName:
+        return LimitExceeded(
+            f"the name in a name-value pair is {nameLength} bytes long, "
+            f"at most {maxName} are allowed"
+        )
+    return LimitExceeded(f"there are more than {maxPairs} name-value pairs")

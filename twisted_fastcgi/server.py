@@ -1,0 +1,736 @@
+# Copyright (c) the twisted_fastcgi authors.
+# See LICENSE for details.
+
+"""
+Serve L{twisted.web} resources over FastCGI.
+
+L{FastCGIProtocol} is one connection, L{FastCGIFactory} holds what all of them
+share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IProducer,
+    IReactorTime,
+    ITCPTransport,
+)
+from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import IResource
+from twisted.web.server import Request, Site
+
+from twisted_fastcgi.channel import RequestChannel
+from twisted_fastcgi.connection import (
+    ApplicationConnection,
+    InputState,
+    Limits,
+    ManagementReceived,
+    RequestAborted,
+    RequestReceived,
+    RequestRejected,
+    StreamEnded,
+    StreamReceived,
+)
+from twisted_fastcgi.errors import LimitExceeded, RemoteProtocolError
+from twisted_fastcgi.mount import ROOT, mounted
+from twisted_fastcgi.outlet import Outlet
+from twisted_fastcgi.request import FastCGIRequest
+
+log = Logger()
+
+#: How often the deadlines of all connections are looked at, in seconds.
+_SWEEP_INTERVAL = 1.0
+
+#: For how long a kept connection without a request is still open after the
+#: server has begun to stop, in seconds: a request that is on its way then gets
+#: an answer.
+_FAREWELL = 1.0
+
+
+class FastCGIProtocol(Protocol):
+    """
+    The application's side of one FastCGI connection: feeds what comes from
+    the transport to an L{ApplicationConnection
+    <twisted_fastcgi.connection.ApplicationConnection>}, and what that makes of
+    it to a L{RequestChannel}.
+
+    @ivar factory: What all connections share.
+    @ivar deadline: When something must have happened, in seconds of the
+        factory's clock, or L{None}.
+    @ivar _channel: The request in hand.
+    @ivar _pumping: Whether events are being pulled, so that what an event sets
+        off does not pull the next one in the midst of it.
+    @ivar _closing: Whether nothing that comes in matters any more.
+    @ivar _readingPaused: Whether the transport was told not to read.
+    @ivar _queuedAnswers: How many answers wait in the full transport.
+    @ivar _complained: Whether something about this peer is in the log.
+    @ivar _stage: What the deadline is for.
+    """
+
+    factory: FastCGIFactory
+    deadline: float | None = None
+
+    def __init__(self) -> None:
+        self._channel: RequestChannel | None = None
+        self._pumping = False
+        self._closing = False
+        self._readingPaused = False
+        self._queuedAnswers = 0
+        self._complained = False
+        self._stage = _Stage.BUSY
+
+    # What the transport says
+
+    def connectionMade(self) -> None:
+        """
+        Get ready for requests.
+        """
+        factory = self.factory
+        self._connection = ApplicationConnection(factory.limits)
+        self._connection.refusing = factory.refusing
+        transport: Any = self.transport
+        if ITCPTransport.providedBy(transport):
+            transport.setTcpNoDelay(True)
+        self._outlet = Outlet(transport, factory.reactor, self._transportDrained)
+        factory.connectionMade(self)
+        self._setDeadline()
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        Take bytes from the web server, and do what they ask for.
+
+        @param data: The bytes, in any cuts.
+        """
+        if not self._closing:
+            self._connection.receiveData(data)
+            self.pump()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """
+        Let go of everything.
+
+        @param reason: Why the connection is gone.
+        """
+        self._closing = True
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.disconnect(reason)
+        self._outlet.connectionLost()
+        self.factory.connectionLost(self)
+
+    def _transportDrained(self) -> None:
+        """
+        Go on after the transport was full.
+        """
+        self._queuedAnswers = 0
+        self.pump()
+
+    # Events
+
+    def pump(self) -> None:
+        """
+        Do what the bytes that have come ask for, as far as it can be done now.
+        What is written meanwhile goes out in one piece.
+        """
+        if self._pumping or self._closing:
+            return
+        self._pumping = True
+        self._outlet.hold()
+        try:
+            while self._step():
+                pass
+        except RemoteProtocolError as error:
+            self._protocolError(error)
+        finally:
+            self._pumping = False
+            if self._channel is not None:
+                self._channel.flush()
+            self._outlet.release()
+        self._adjustReading()
+        self._setDeadline()
+
+    def _step(self) -> bool:
+        """
+        Handle one event.
+
+        @return: Whether there may be more.
+        """
+        channel = self._channel
+        if channel is not None and not channel.paused:
+            channel.deliverHeld()
+        if self._closing or self._mustWait():
+            return False
+        event = self._connection.nextEvent()
+        if event is None:
+            return False
+        _HANDLERS[event.__class__](self, event)
+        channel = self._channel
+        if channel is not None and channel.bodyComplete:
+            # Its end may come later, or never.  If it is here already, it is
+            # better read before the connection is closed.
+            if not self._connection.stdinEndsNext:
+                channel.endBody()
+        return True
+
+    def _mustWait(self) -> bool:
+        """
+        Tell whether no more may be read for now: while a request is in hand,
+        only the request itself can want that, for reading is how the end of
+        the connection is noticed.
+        """
+        if self._channel is not None:
+            return not self._channel.wantsBody
+        return self._outlet.full
+
+    def _requestReceived(self, event: RequestReceived) -> None:
+        """
+        Begin a request.
+        """
+        self._channel = RequestChannel(self, event)
+        self._channel.begin()
+
+    def _streamReceived(self, event: StreamReceived) -> None:
+        """
+        Take a piece of the request's body.
+        """
+        if self._channel is not None:
+            self._channel.receiveBody(event.data)
+
+    def _streamEnded(self, event: StreamEnded) -> None:
+        """
+        Take the end of the request's body.
+        """
+        if self._channel is not None:
+            self._channel.endBody()
+
+    def _requestAborted(self, event: RequestAborted) -> None:
+        """
+        Give up the request in hand.
+        """
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.disconnect(Failure(ConnectionLost("the web server aborted it")))
+        self._answer(event.data)
+        self._requestOver()
+
+    def _requestRejected(self, event: RequestRejected) -> None:
+        """
+        Send the answer to a request that nobody will see.
+        """
+        self.complain(f"request {event.requestId} was rejected", event.reason)
+        self._answer(event.data)
+        if self._channel is None:
+            self._requestOver()
+
+    def _managementReceived(self, event: ManagementReceived) -> None:
+        """
+        Send the answer to a management record.
+        """
+        self._answer(event.data)
+
+    def _answer(self, data: bytes) -> None:
+        """
+        Send an answer that the protocol makes, unless too many wait already.
+        """
+        self._outlet.write([data])
+        if self._outlet.full and self._channel is not None:
+            self._queuedAnswers += 1
+            if self._queuedAnswers > self.limits.queuedAnswers:
+                raise LimitExceeded(
+                    f"more than {self.limits.queuedAnswers} answers to management "
+                    "records or refused requests wait to be read"
+                )
+
+    def _protocolError(self, error: RemoteProtocolError) -> None:
+        """
+        Give up the connection: what comes next can't be understood.
+        """
+        self.complain("the connection is closed", str(error))
+        if self._channel is not None:
+            self._channel.flush()
+        self._closing = True
+        self._resumeReading()
+        self._outlet.closeGently()
+
+    def complain(self, what: str, why: str) -> None:
+        """
+        Log what the peer did wrong: one line at most for each connection.
+
+        @param what: What came of it.
+        @param why: What it was.
+        """
+        if not self._complained:
+            self._complained = True
+            log.warn("{peer}: {what}: {why}", peer=self.peer, what=what, why=why)
+
+    # What a channel wants
+
+    @property
+    def limits(self) -> Limits:
+        """
+        What the peer may use up.
+        """
+        return self.factory.limits
+
+    @property
+    def peer(self) -> str:
+        """
+        The web server's address, for the log.
+        """
+        peer = self._transport.getPeer()
+        if hasattr(peer, "port"):
+            return f"{peer.host}:{peer.port}"
+        return "a client of the Unix socket"
+
+    @property
+    def holding(self) -> bool:
+        """
+        Whether output is being held back for now.
+        """
+        return self._outlet.held
+
+    @property
+    def keepsConnection(self) -> bool:
+        """
+        Whether the connection stays open after the request in hand.
+        """
+        return self._connection.keepConnection and not self._connection.refusing
+
+    def writeStdout(self, data: bytes) -> None:
+        """
+        Send a piece of the response.
+
+        @param data: The piece.
+        """
+        if not self._closing:
+            self._outlet.write(self._connection.sendStdout(data))
+
+    def writeStderr(self, data: bytes) -> None:
+        """
+        Send a piece of the error stream.
+
+        @param data: The piece.
+        """
+        if not self._closing:
+            self._outlet.write(self._connection.sendStderr(data))
+
+    def endRequest(self, appStatus: int, complete: bool) -> None:
+        """
+        Send END_REQUEST, and go on to the next request or close the
+        connection.
+
+        @param appStatus: The application status.
+        @param complete: Whether the response is whole.
+        """
+        self._channel = None
+        if self._closing:
+            return
+        self._outlet.write([self._connection.endRequest(appStatus, complete=complete)])
+        if complete:
+            self._requestOver()
+        else:
+            self._close()
+        self.pump()
+
+    def closeWithoutEnd(self) -> None:
+        """
+        Close the connection in the midst of a response.
+        """
+        self._channel = None
+        if not self._closing:
+            self._close()
+
+    def abortConnection(self) -> None:
+        """
+        Close the connection at once.
+        """
+        self._closing = True
+        self._outlet.abort()
+
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
+        """
+        Take a producer for the response.
+
+        @param producer: The producer.
+        @param streaming: Whether it is a push producer.
+        """
+        self._outlet.registerProducer(producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        """
+        Forget the producer of the response.
+        """
+        self._outlet.unregisterProducer()
+
+    def stopProducer(self) -> None:
+        """
+        Stop the producer of the response.
+        """
+        self._outlet.stopProducer()
+
+    # The connection's own life
+
+    def _requestOver(self) -> None:
+        """
+        Keep the connection, or close it, as the web server wants.
+        """
+        if not self.keepsConnection:
+            self._close()
+
+    def _close(self) -> None:
+        """
+        Close the connection once all is sent, with care if the web server may
+        still be sending.
+        """
+        self._closing = True
+        self._resumeReading()
+        connection = self._connection
+        reading = connection.inputState not in (InputState.IDLE, InputState.ENDED)
+        if reading or connection.inputPending:
+            self._outlet.closeGently()
+        else:
+            self._outlet.close()
+
+    def _adjustReading(self) -> None:
+        """
+        Read from the transport, or do not.
+        """
+        if self._closing:
+            return
+        if not self._mustWait():
+            self._resumeReading()
+        elif not self._readingPaused:
+            self._readingPaused = True
+            self._transport.pauseProducing()
+
+    def _resumeReading(self) -> None:
+        """
+        Read from the transport again.
+        """
+        if self._readingPaused:
+            self._readingPaused = False
+            self._transport.resumeProducing()
+
+    @property
+    def _transport(self) -> Any:
+        """
+        The transport, which is there from C{connectionMade} on.
+        """
+        return self.transport
+
+    def drain(self) -> None:
+        """
+        Take no more requests; close the connection when the one in hand is
+        done.
+        """
+        self._connection.refusing = True
+
+    def closeIdle(self) -> None:
+        """
+        Close the connection, unless a request is on its way.
+        """
+        if not self._closing and self._stage is _Stage.IDLE:
+            self._closing = True
+            self._outlet.close()
+
+    # Deadlines
+
+    def _setDeadline(self) -> None:
+        """
+        Note by when something must have happened.
+        """
+        stage = self._currentStage()
+        if stage is not self._stage or stage is _Stage.BODY:
+            self._stage = stage
+            timeout = self._timeout(stage)
+            if timeout is None:
+                self.deadline = None
+            else:
+                self.deadline = self.factory.reactor.seconds() + timeout
+
+    def _currentStage(self) -> _Stage:
+        """
+        Tell what is being waited for.
+        """
+        connection = self._connection
+        channel = self._channel
+        if self._closing:
+            return _Stage.BUSY
+        if channel is not None:
+            if connection.inputState is InputState.ENDED or channel.paused:
+                return _Stage.BUSY
+            return _Stage.BUSY if channel.bodyDone else _Stage.BODY
+        if connection.inputState is InputState.PARAMS or connection.withinRecord:
+            return _Stage.PARAMS
+        return _Stage.IDLE
+
+    def _timeout(self, stage: _Stage) -> float | None:
+        """
+        Tell how long a stage may last, in seconds.
+        """
+        limits = self.limits
+        if stage is _Stage.IDLE and self._connection.refusing:
+            # A connection that serves nothing is not kept for nothing.
+            return limits.paramsTimeout
+        return {
+            _Stage.IDLE: limits.idleTimeout,
+            _Stage.PARAMS: limits.paramsTimeout,
+            _Stage.BODY: limits.bodyTimeout,
+            _Stage.BUSY: None,
+        }[stage]
+
+    def timedOut(self) -> None:
+        """
+        Act on a deadline that has passed.
+        """
+        self.deadline = None
+        if self._stage is _Stage.BODY and self._channel is not None:
+            self._channel.bodyTimedOut()
+            return
+        if self._stage is _Stage.PARAMS:
+            self.complain(
+                "the connection is closed", "a request began to arrive and stopped"
+            )
+        self._closing = True
+        self._outlet.close()
+
+
+class _Stage(Enum):
+    """
+    What a connection waits for.
+    """
+
+    IDLE = "a request"
+    PARAMS = "the rest of a request's variables"
+    BODY = "more of a request's body"
+    BUSY = "the application"
+
+
+#: What is done with an event, by its class.
+_HANDLERS: Mapping[type, Any] = {
+    RequestReceived: FastCGIProtocol._requestReceived,
+    StreamReceived: FastCGIProtocol._streamReceived,
+    StreamEnded: FastCGIProtocol._streamEnded,
+    RequestAborted: FastCGIProtocol._requestAborted,
+    RequestRejected: FastCGIProtocol._requestRejected,
+    ManagementReceived: FastCGIProtocol._managementReceived,
+}
+
+
+class FastCGIFactory(ServerFactory):
+    """
+    Serves L{twisted.web} resources to web servers over FastCGI.
+
+    @ivar site: The L{Site} that is served.
+    @ivar limits: What a peer may use up.
+    @ivar reactor: Tells the time.
+    @ivar loggingSite: The same L{Site}, if it is to log each request.
+    """
+
+    protocol = FastCGIProtocol  # type: ignore[assignment]
+    noisy = False
+
+    def __init__(
+        self,
+        resourceOrSite: IResource | Site,
+        *,
+        limits: Limits | None = None,
+        mount: str = ROOT,
+        reactor: IReactorTime | None = None,
+    ) -> None:
+        """
+        @param resourceOrSite: What to serve: the root of some resources, or a
+            whole L{Site}, with its sessions, its access log and its
+            C{requestFactory}, which may be served over HTTP at the same time.
+        @param limits: What a peer may use up.
+        @param mount: Where in the path the resources begin; see
+            L{twisted_fastcgi.mount.mounted}.  Only for resources.
+        @param reactor: Tells the time.
+        @raise TypeError: If C{resourceOrSite} is neither.
+        @raise ValueError: If C{mount} is no place in a path, or not C{"/"}
+            with a L{Site}.
+        """
+        if reactor is None:
+            from twisted.internet import reactor as globalReactor
+
+            reactor = cast(IReactorTime, globalReactor)
+        self.reactor = reactor
+        self.limits = Limits() if limits is None else limits
+        self.site, self.loggingSite = _sitesFor(resourceOrSite, mount, reactor)
+        self._connections: set[FastCGIProtocol] = set()
+        self._sweeping: IDelayedCall | None = None
+        self._draining = False
+        self._drained: Deferred[None] | None = None
+        self._drainCalls: list[IDelayedCall] = []
+
+    @property
+    def requestFactory(self) -> Any:
+        """
+        What makes the request objects: the site's own, unless that is
+        Twisted's.
+        """
+        make = self.site.requestFactory
+        return FastCGIRequest if make is Request else make
+
+    @property
+    def connectionCount(self) -> int:
+        """
+        How many connections there are.
+        """
+        return len(self._connections)
+
+    @property
+    def refusing(self) -> bool:
+        """
+        Whether requests on a new connection are refused.
+        """
+        return self._draining or len(self._connections) >= self.limits.connections
+
+    def startFactory(self) -> None:
+        """
+        Start the site, too.
+        """
+        self._draining = False
+        self.site.doStart()
+
+    def stopFactory(self) -> None:
+        """
+        Stop the site, too.
+        """
+        self._stopSweeping()
+        self.site.doStop()
+
+    # Called by the connections
+
+    def connectionMade(self, connection: FastCGIProtocol) -> None:
+        """
+        Count a connection.
+
+        @param connection: The new one.
+        """
+        self._connections.add(connection)
+        if self._sweeping is None:
+            self._sweeping = self.reactor.callLater(_SWEEP_INTERVAL, self._sweep)
+
+    def connectionLost(self, connection: FastCGIProtocol) -> None:
+        """
+        Count a connection no more.
+
+        @param connection: The one that is gone.
+        """
+        self._connections.discard(connection)
+        if not self._connections:
+            self._stopSweeping()
+            self._noConnections()
+
+    # Deadlines
+
+    def _sweep(self) -> None:
+        """
+        Act on deadlines that have passed.  One look at all connections now and
+        then costs far less than a delayed call for each request.
+        """
+        self._sweeping = self.reactor.callLater(_SWEEP_INTERVAL, self._sweep)
+        now = self.reactor.seconds()
+        for connection in list(self._connections):
+            if connection.deadline is not None and connection.deadline <= now:
+                connection.timedOut()
+
+    def _stopSweeping(self) -> None:
+        """
+        Look at no deadlines while there are no connections.
+        """
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            self._sweeping = None
+
+    # The end
+
+    def drain(self, grace: float) -> Deferred[None]:
+        """
+        Stop serving without losing anything: requests in hand are finished,
+        new ones on kept connections are answered with 503 and OVERLOADED.
+        Listening has to be stopped before.
+
+        @param grace: For how many seconds requests may go on; then their
+            connections are aborted.
+        @return: Fires when no connection is left.
+        """
+        self._draining = True
+        if not self._connections:
+            return succeed(None)
+        if self._drained is None:
+            self._drained = Deferred()
+            self._drainCalls = [
+                self.reactor.callLater(min(_FAREWELL, grace), self._closeIdle),
+                self.reactor.callLater(grace, self._abortAll),
+            ]
+            for connection in list(self._connections):
+                connection.drain()
+        done: Deferred[None] = Deferred()
+        self._drained.chainDeferred(done)
+        return done
+
+    def _closeIdle(self) -> None:
+        """
+        Close the connections that have no request.
+        """
+        for connection in list(self._connections):
+            connection.closeIdle()
+
+    def _abortAll(self) -> None:
+        """
+        Close what is left.
+        """
+        log.warn(
+            "{count} connections are aborted: their time to finish is over",
+            count=len(self._connections),
+        )
+        for connection in list(self._connections):
+            connection.abortConnection()
+
+    def _noConnections(self) -> None:
+        """
+        Tell whoever waits for it that no connection is left.
+        """
+        drained, self._drained = self._drained, None
+        calls, self._drainCalls = self._drainCalls, []
+        for call in calls:
+            if call.active():
+                call.cancel()
+        if drained is not None:
+            drained.callback(None)
+
+
+def _sitesFor(
+    resourceOrSite: IResource | Site, mount: str, reactor: IReactorTime
+) -> tuple[Site, Site | None]:
+    """
+    Tell which site is to be served, and which is to log requests: none if the
+    site is made here, since web servers keep access logs and Twisted's default
+    costs more than the request.
+    """
+    if isinstance(resourceOrSite, Site):
+        if mount != ROOT:
+            raise ValueError(
+                f"a Site can't be mounted at {mount!r}: give FastCGIFactory the "
+                "site's resource, or wrap that with twisted_fastcgi.mount.mounted"
+            )
+        return resourceOrSite, resourceOrSite
+    if not IResource.providedBy(resourceOrSite):
+        raise TypeError(
+            "FastCGIFactory serves a twisted.web resource or Site, not "
+            f"{resourceOrSite!r}"
+        )
+    site = Site(mounted(resourceOrSite, mount), FastCGIRequest, reactor=reactor)
+    site.noisy = False
+    return site, None
