@@ -34,6 +34,7 @@ from twisted_fastcgi.connection import Limits, RequestReceived
 from twisted_fastcgi.errors import LocalProtocolError, RemoteProtocolError
 from twisted_fastcgi.interfaces import IFastCGIRequest
 from twisted_fastcgi.pages import errorPage
+from twisted_fastcgi.request import FastCGIRequest
 
 log = Logger()
 
@@ -164,6 +165,13 @@ class RequestChannel:
         return MappingProxyType(self._variables)
 
     @property
+    def requestHeaders(self) -> Headers:
+        """
+        The header fields of the request, made anew.
+        """
+        return cgi.requestHeaders(self._pairs)
+
+    @property
     def appStatus(self) -> int:
         """
         What END_REQUEST will tell as the application status.
@@ -219,7 +227,8 @@ class RequestChannel:
         else:
             request = make(self, 0)
         self._request = request
-        request.requestHeaders = cgi.requestHeaders(self._pairs)
+        if not isinstance(request, FastCGIRequest):
+            request.requestHeaders = self.requestHeaders
         request.parseCookies()
         if self.length is not None:
             self._tellLength(self.length)
@@ -405,10 +414,11 @@ class RequestChannel:
         """
         Make the header block; one that says 500 if the application's is none.
         """
-        # The front end dates the response and names itself.
-        drop = [b"date"]
-        if headers.getRawHeaders(b"server") == [twistedVersion]:
-            drop.append(b"server")
+        drop: tuple[bytes, ...] = ()
+        if not isinstance(self._request, FastCGIRequest):
+            # What other requests set for every response is the web server's.
+            named = headers.getRawHeaders(b"server") == [twistedVersion]
+            drop = (b"date", b"server") if named else (b"date",)
         try:
             return cgi.responseHead(code, reason, headers, drop=drop)
         except LocalProtocolError as error:

@@ -7,6 +7,7 @@ The way out of a connection: the one place that writes to the transport.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -17,11 +18,15 @@ from twisted.internet.interfaces import (
     IPushProducer,
     IReactorTime,
 )
+from twisted.internet.tcp import Connection
 from zope.interface import implementer
 
 #: How many bytes are held back at the most while more are about to be written.
 #: Twisted's transports call themselves full at the same size.
 _HELD_BYTES = 65536
+
+#: How many pieces one system call takes, 1024 on Linux and the BSDs.
+_MAX_PIECES = 1024
 
 #: How long the peer may go on sending after it has got its answer, in seconds.
 #: The FastCGI library in C waits as long.
@@ -47,6 +52,8 @@ class Outlet:
         knows.
     @ivar _closed: Whether nothing more will be written.
     @ivar _lingering: The call that ends the connection.
+    @ivar _asking: The call that asks a pull producer again.
+    @ivar _wroteNothing: Whether nothing was written since it was asked.
     """
 
     def __init__(
@@ -73,14 +80,22 @@ class Outlet:
         self._streaming = True
         self._closed = False
         self._lingering: IDelayedCall | None = None
-        transport.registerProducer(self, True)
+        self._asking: IDelayedCall | None = None
+        self._wroteNothing = False
+        self._attach()
+
+    def _attach(self) -> None:
+        """
+        Register with the transport.
+        """
+        self._transport.registerProducer(self, True)
 
     # Writing
 
     def hold(self) -> None:
         """
         Hold back what is written until L{release}, so that it goes out in one
-        piece; yet never more than 64 KiB.
+        piece; yet never more than 64 KiB, or one write.
         """
         self.held = True
 
@@ -97,21 +112,37 @@ class Outlet:
 
         @param pieces: The bytes, in pieces, which are kept as they are.
         """
+        size = sum(map(len, pieces))
+        if self._pending + size > _HELD_BYTES:
+            # What comes last is kept, for END_REQUEST to go with it.
+            self._flush()
         self._pieces += pieces
-        self._pending += sum(map(len, pieces))
-        if not self.held or self._pending > _HELD_BYTES:
+        self._pending += size
+        if size:
+            self._wroteNothing = False
+        if not self.held:
             self._flush()
 
     def _flush(self) -> None:
         """
-        Give all that is held back to the transport.
+        Send all that is held back.
         """
         if self._pieces:
-            pieces, self._pieces, self._pending = self._pieces, [], 0
-            if not self._streaming:
-                # A transport tells a pull producer when it is empty only.
-                self.full = True
-            self._transport.writeSequence(pieces)
+            pieces, size = self._pieces, self._pending
+            self._pieces, self._pending = [], 0
+            self._send(pieces, size)
+
+    def _send(self, pieces: list[bytes], size: int) -> None:
+        """
+        Give bytes to the transport.
+
+        @param pieces: The bytes, in pieces.
+        @param size: Their size.
+        """
+        if not self._streaming:
+            # A transport tells a pull producer when it is empty only.
+            self.full = True
+        self._transport.writeSequence(pieces)
 
     # The producer of the response
 
@@ -132,7 +163,7 @@ class Outlet:
         """
         Forget the producer of the response.
         """
-        self._producer = None
+        self._forgetProducer()
         if not self._streaming and not self._closed:
             self._register(streaming=True)
 
@@ -171,17 +202,42 @@ class Outlet:
         The transport wants more.
         """
         self.full = False
-        if self._producer is not None:
-            cast(IPullProducer, self._producer).resumeProducing()
+        self._resumeProducer()
         self._drained()
+
+    def _resumeProducer(self) -> None:
+        """
+        Have the producer of the response produce.
+
+        A transport asks a pull producer for more when it has sent something.
+        One that has written nothing to be sent, because a compressor keeps it
+        or a I{HEAD} request wants no body, is asked again from here.
+        """
+        self._asking = None
+        if self._producer is None:
+            return
+        self._wroteNothing = True
+        cast(IPullProducer, self._producer).resumeProducing()
+        if self._wroteNothing and self._producer is not None and not self._streaming:
+            self._asking = self._reactor.callLater(0, self._resumeProducer)
 
     def stopProducing(self) -> None:
         """
         The transport is gone.
         """
-        producer, self._producer = self._producer, None
+        producer = self._producer
+        self._forgetProducer()
         if producer is not None:
             producer.stopProducing()
+
+    def _forgetProducer(self) -> None:
+        """
+        Ask no one for more.
+        """
+        self._producer = None
+        if self._asking is not None:
+            self._asking.cancel()
+            self._asking = None
 
     # Closing
 
@@ -232,7 +288,127 @@ class Outlet:
         Write what is left, and produce nothing any more: a transport that has
         a producer might wait for it before it closes.
         """
-        self._flush()
+        if self._pieces:
+            # Closing is the transport's work; so it may as well send these.
+            self._transport.writeSequence(self._pieces)
+            self._pieces, self._pending = [], 0
         self._closed = True
         self.stopProducer()
         self._transport.unregisterProducer()
+
+
+class SocketOutlet(Outlet):
+    """
+    An outlet that writes straight to the socket for as long as the transport
+    has nothing to send.
+
+    A transport sends only when the reactor has found the socket to be
+    writable, which for a small response takes as long as all else that Twisted
+    does for it.  What the socket does not take at once goes the usual way, and
+    until all of that is sent, everything else does, too.
+
+    @ivar _socket: The socket, which is the transport's.
+    @ivar _buffered: Whether the transport has something to send.
+    @ivar _unsent: How much that may be, in bytes.
+    @ivar _registering: Whether the transport's first call is yet to come.
+    """
+
+    def _attach(self) -> None:
+        """
+        Do without the transport's word until it has something to send.
+        """
+        self._socket: socket.socket = self._transport.getHandle()
+        self._buffered = False
+        self._unsent = 0
+        self._registering = False
+
+    def _send(self, pieces: list[bytes], size: int) -> None:
+        """
+        Send bytes, or what the socket does not take of them by way of the
+        transport.  A pull producer is driven by the transport alone: it could
+        feed a fast reader for ever otherwise.
+        """
+        if self._streaming and not self._buffered:
+            pieces = self._sendNow(pieces)
+            if not pieces:
+                return
+        self._transport.writeSequence(pieces)
+        self._unsent += size
+        if not self._buffered:
+            self._buffered = True
+            self._awaitEmpty()
+        if self._unsent > _HELD_BYTES:
+            self.pauseProducing()
+
+    def _sendNow(self, pieces: list[bytes]) -> list[bytes]:
+        """
+        Send what the socket takes.
+
+        @param pieces: The bytes, in pieces.
+        @return: What it did not take.
+        """
+        try:
+            sent = self._socket.sendmsg(pieces[:_MAX_PIECES])
+        except OSError:
+            # It is full, or broken; the transport will find out and report it.
+            return pieces
+        for index, piece in enumerate(pieces):
+            if sent < len(piece):
+                return [piece[sent:], *pieces[index + 1 :]]
+            sent -= len(piece)
+        return []
+
+    def _awaitEmpty(self) -> None:
+        """
+        Have the transport tell when it has sent everything: that is what it
+        tells a pull producer, and once right away, when it is not true.
+        """
+        if self._streaming:
+            self._registering = True
+            self._transport.registerProducer(self, False)
+            self._registering = False
+
+    def _register(self, streaming: bool) -> None:
+        """
+        Begin or end to feed a pull producer.
+        """
+        self._streaming = streaming
+        if self._buffered:
+            # The transport will tell anyway.
+            return
+        if streaming:
+            self._transport.unregisterProducer()
+        else:
+            self._transport.registerProducer(self, False)
+
+    def resumeProducing(self) -> None:
+        """
+        The transport has sent everything.
+        """
+        if self._registering:
+            return
+        self._buffered = False
+        self._unsent = 0
+        if self._streaming:
+            self._transport.unregisterProducer()
+            if not self.full:
+                return
+        super().resumeProducing()
+
+
+def outletFor(
+    transport: Any, reactor: IReactorTime, drained: Callable[[], object]
+) -> Outlet:
+    """
+    Make the outlet that fits a transport: straight to the socket for Twisted's
+    own TCP and Unix transports, since nothing stands between those and the
+    socket; the usual way for all others, such as TLS or wrapped ones.
+
+    @param transport: Where to write to.
+    @param reactor: Tells the time.
+    @param drained: Called when the transport is no longer full.
+    @return: An outlet.
+    """
+    if isinstance(transport, Connection) and not transport.TLS:
+        return SocketOutlet(transport, reactor, drained)
+    return Outlet(transport, reactor, drained)

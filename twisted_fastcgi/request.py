@@ -8,17 +8,171 @@ makes unless it is told otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
 from twisted.logger import Logger
+from twisted.python.components import Componentized
 from twisted.python.failure import Failure
+from twisted.web import resource
+from twisted.web.http import parse_qs
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import INonQueuedRequestFactory
 from twisted.web.server import Request
+from zope.interface import provider
+
+# What twisted.web looks for to find out whether a resource encodes its
+# responses has no public name.
+_IEncodingResource = resource._IEncodingResource
 
 
+class _Lazy:
+    """
+    An attribute that is made when it is first asked for, and a plain one of
+    the instance from then on.
+
+    L{functools.cached_property} does the same, but takes a lock that costs
+    more than most of what is made here, in Python before 3.12.
+    """
+
+    def __init__(self, make: Callable[[Any], object]) -> None:
+        """
+        @param make: Called with the request.
+        """
+        self._make = make
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        """
+        Learn the attribute's name.
+        """
+        self._name = name
+
+    def __get__(self, request: Any, owner: type | None = None) -> Any:
+        """
+        Make the attribute.
+        """
+        if request is None:
+            return self
+        value = self._make(request)
+        request.__dict__[self._name] = value
+        return value
+
+
+def _receivedCookies(request: Any) -> dict[bytes, bytes]:
+    """
+    Parse the cookies as every request does.
+    """
+    request.received_cookies = {}
+    Request.parseCookies(request)
+    cookies: dict[bytes, bytes] = request.received_cookies
+    return cookies
+
+
+def _emptyContent(request: Any) -> Any:
+    """
+    Make the file of a body that has nothing in it.
+    """
+    if not request._bodyless:
+        return None
+    request._bodyless = False
+    Request.gotLength(request, 0)
+    return request.content
+
+
+@provider(INonQueuedRequestFactory)
 class FastCGIRequest(Request):
     """
     A L{twisted.web.server.Request} that came over FastCGI.
+
+    It is one in every respect, but it makes C{requestHeaders}, the cookies,
+    C{client}, C{host}, and the C{content} of a request without a body only
+    when it is asked for them: for most resources that is half of the work.
+    It sets no I{Server} and I{Date}, which the web server does.
     """
 
+    client = _Lazy(lambda request: request._fastcgi.getPeer())
+    host = _Lazy(lambda request: request._fastcgi.getHost())
+    requestHeaders = _Lazy(lambda request: request._fastcgi.requestHeaders)
+    received_cookies = _Lazy(_receivedCookies)
+    content = _Lazy(_emptyContent)
+
     _log = Logger()
+    _bodyless = False
+
+    def __init__(self, channel: Any, queued: bool = False) -> None:
+        """
+        Do what the inherited C{__init__} does, except what is made later.
+
+        @param channel: The L{RequestChannel
+            <twisted_fastcgi.channel.RequestChannel>}.
+        @param queued: Ignored by Twisted, too.
+        """
+        Componentized.__init__(self)
+        self.notifications = []
+        self.channel = self.transport = channel
+        self._fastcgi: Any = channel
+        self.responseHeaders = Headers()
+        self.cookies = []
+        self.queued = queued
+        # Where Twisted 24.11 and later keep whether to parse forms.
+        self._parsePOSTFormSubmission = getattr(
+            channel.site, "_parsePOSTFormSubmission", True
+        )
+
+    def parseCookies(self) -> None:
+        """
+        Do nothing: the cookies are parsed when C{received_cookies} is asked
+        for.
+        """
+
+    def gotLength(self, length: int | None) -> None:
+        """
+        Get ready for the body.
+
+        @param length: Its size in bytes; L{None} if it is not known.
+        """
+        if length == 0 and not hasattr(self._fastcgi.site, "getContentFile"):
+            self._bodyless = True
+        else:
+            super().gotLength(length)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """
+        Process the request, which has arrived as a whole.
+
+        @param command: The method.
+        @param path: The URI.
+        @param version: The version of HTTP that the client speaks.
+        """
+        if not self._bodyless:
+            super().requestReceived(command, path, version)
+            return
+        self.method, self.uri, self.clientproto = command, path, version
+        self.path, _, query = path.partition(b"?")
+        self.args = parse_qs(query, True) if query else {}
+        self.process()
+
+    def process(self) -> None:
+        """
+        Find the resource, and have it render the request.
+        """
+        path = self.path
+        if path == b"*":
+            super().process()
+            return
+        self.site = site = self._fastcgi.site
+        self.prepath = []
+        self.postpath = path[1:].split(b"/")
+        if b"%" in path:
+            self.postpath = list(map(unquote_to_bytes, self.postpath))
+        try:
+            found = site.getResourceFor(self)
+            if _IEncodingResource.providedBy(found):
+                self._encoder = found.getEncoder(self)
+            self.render(found)
+        except BaseException:
+            self.processingFailed(Failure())
 
     def processingFailed(self, reason: Failure) -> Failure:
         """
@@ -38,3 +192,11 @@ class FastCGIRequest(Request):
         self._log.failure("{uri} failed midway", failure=reason, uri=self.uri)
         self.loseConnection()
         return reason
+
+    def finish(self) -> None:
+        """
+        End the response.
+        """
+        # What has no file need not have one made only to be closed.
+        self._bodyless = False
+        super().finish()

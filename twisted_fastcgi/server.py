@@ -42,7 +42,7 @@ from twisted_fastcgi.connection import (
 )
 from twisted_fastcgi.errors import LimitExceeded, RemoteProtocolError
 from twisted_fastcgi.mount import ROOT, mounted
-from twisted_fastcgi.outlet import Outlet
+from twisted_fastcgi.outlet import outletFor
 from twisted_fastcgi.request import FastCGIRequest
 
 log = Logger()
@@ -97,11 +97,13 @@ class FastCGIProtocol(Protocol):
         factory = self.factory
         self._connection = ApplicationConnection(factory.limits)
         self._connection.refusing = factory.refusing
-        transport: Any = self.transport
-        if ITCPTransport.providedBy(transport):
-            transport.setTcpNoDelay(True)
-        self._outlet = Outlet(transport, factory.reactor, self._transportDrained)
+        transport = self._transport
+        self._outlet = outletFor(transport, factory.reactor, self._transportDrained)
         factory.connectionMade(self)
+        if ITCPTransport.providedBy(transport) and hasattr(transport.getHost(), "port"):
+            # Responses go out in one piece, so there is nothing to wait for.
+            # Twisted's Unix transports call themselves TCP transports, too.
+            transport.setTcpNoDelay(True)
         self._setDeadline()
 
     def dataReceived(self, data: bytes) -> None:
@@ -195,6 +197,8 @@ class FastCGIProtocol(Protocol):
         """
         Begin a request.
         """
+        # Another one may have begun to arrive already: that has its own time.
+        self._stage = _Stage.BUSY
         self._channel = RequestChannel(self, event)
         self._channel.begin()
 
@@ -252,14 +256,22 @@ class FastCGIProtocol(Protocol):
 
     def _protocolError(self, error: RemoteProtocolError) -> None:
         """
-        Give up the connection: what comes next can't be understood.
+        Give up the connection: what comes next can't be understood, or there
+        is no end to it.
         """
         self.complain("the connection is closed", str(error))
-        if self._channel is not None:
-            self._channel.flush()
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.flush()
         self._closing = True
         self._resumeReading()
-        self._outlet.closeGently()
+        if isinstance(error, LimitExceeded):
+            # This peer does not even read.
+            self._outlet.abort()
+        else:
+            self._outlet.closeGently()
+        if channel is not None:
+            channel.disconnect(Failure(error))
 
     def complain(self, what: str, why: str) -> None:
         """
@@ -731,6 +743,6 @@ def _sitesFor(
             "FastCGIFactory serves a twisted.web resource or Site, not "
             f"{resourceOrSite!r}"
         )
-    site = Site(mounted(resourceOrSite, mount), FastCGIRequest, reactor=reactor)
+    site = Site(mounted(resourceOrSite, mount), reactor=reactor)
     site.noisy = False
     return site, None

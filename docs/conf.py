@@ -1,0 +1,32 @@
+# Copyright (c) the twisted_fastcgi authors.
+# See LICENSE for details.
+
+"""
+How Sphinx builds the documentation, and pydoctor the API reference in it.
+"""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+# For docs.apidocs, which pydoctor's configuration names.
+sys.path.insert(0, str(ROOT))
+
+from twisted_fastcgi import __version__  # noqa: E402
+
+project = "twisted_fastcgi"
+copyright = "the twisted_fastcgi authors"
+release = version = __version__
+
+extensions = ["pydoctor.sphinx_ext.build_apidocs", "sphinx.ext.intersphinx"]
+html_theme = "alabaster"
+exclude_patterns = ["_build"]
+
+pydoctor_args = [
+    "--quiet",
+    f"--config={ROOT / 'pyproject.toml'}",
+    f"--add-package={ROOT / 'twisted_fastcgi'}",
+    f"--project-base-dir={ROOT}",
+    "--html-output={outdir}/api",
+]
+pydoctor_url_path = "api/"

@@ -1,0 +1,586 @@
+# Copyright (c) the twisted_fastcgi authors.
+# See LICENSE for details.
+
+"""
+Tests for L{twisted_fastcgi.service}.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet import reactor
+from twisted.internet.address import (
+    HostnameAddress,
+    IPv4Address,
+    IPv6Address,
+    UNIXAddress,
+)
+from twisted.internet.defer import Deferred, fail, inlineCallbacks, succeed
+from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IAddress, IListeningPort, IStreamServerEndpoint
+from twisted.internet.protocol import ServerFactory
+from twisted.internet.testing import (
+    AccumulatingProtocol,
+    EventLoggingObserver,
+    MemoryReactor,
+)
+from twisted.logger import globalLogPublisher
+from twisted.python.threadpool import ThreadPool
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request, Site
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from tests import wire
+from twisted_fastcgi.errors import FastCGIError
+from twisted_fastcgi.server import FastCGIFactory
+from twisted_fastcgi.service import (
+    CannotServe,
+    FastCGIService,
+    endpointFromString,
+    nginxDirective,
+)
+
+
+class Factory(ServerFactory):
+    """
+    Notes what happens in C{events}, and drains when it is told to.
+    """
+
+    noisy = False
+
+    def __init__(self, events: list[Any]) -> None:
+        self.events = events
+        self.drained: Deferred[None] = Deferred()
+
+    def startFactory(self) -> None:
+        """
+        Note the start.
+        """
+        self.events.append("start")
+
+    def stopFactory(self) -> None:
+        """
+        Note the stop.
+        """
+        self.events.append("stop")
+
+    def drain(self, grace: float) -> Deferred[None]:
+        """
+        Note the drain.
+        """
+        self.events.append(("drain", grace))
+        return self.drained
+
+
+@implementer(IListeningPort)
+class Port:
+    """
+    Notes in C{events} that it is stopped.
+    """
+
+    def __init__(self, events: list[Any], stopped: Any, address: IAddress) -> None:
+        self.events = events
+        self.stopped = stopped
+        self.address = address
+
+    def startListening(self) -> None:
+        """
+        Not called by services.
+        """
+
+    def stopListening(self) -> Any:
+        """
+        Note it.
+        """
+        self.events.append("stopListening")
+        return self.stopped
+
+    def getHost(self) -> IAddress:
+        """
+        Tell the address.
+        """
+        return self.address
+
+
+@implementer(IStreamServerEndpoint)
+class Endpoint:
+    """
+    Listens with a given result.
+    """
+
+    def __init__(self, result: Any) -> None:
+        self.result = result
+        self.calls = 0
+
+    def __str__(self) -> str:
+        return "the endpoint"
+
+    def listen(self, protocolFactory: Any) -> Any:
+        """
+        Give the result.
+        """
+        self.calls += 1
+        return self.result
+
+
+class Pool(ThreadPool):
+    """
+    Notes in C{events} that it starts and stops.
+    """
+
+    def __init__(self, events: list[Any]) -> None:
+        super().__init__()
+        self.events = events
+
+    def start(self) -> None:
+        """
+        Note the start.
+        """
+        self.events.append("start pool")
+
+    def stop(self) -> None:
+        """
+        Note the stop.
+        """
+        self.events.append("stop pool")
+
+
+class StubMixin:
+    """
+    Makes services with stubs around them.
+    """
+
+    def setUp(self: Any) -> None:
+        """
+        Make a factory, and watch the log.
+        """
+        self.events: list[Any] = []
+        self.factory = Factory(self.events)
+        self.observer = EventLoggingObserver()
+        globalLogPublisher.addObserver(self.observer)
+        self.addCleanup(globalLogPublisher.removeObserver, self.observer)
+
+    def port(
+        self: Any, stopped: Any = None, address: IAddress | None = None
+    ) -> Endpoint:
+        """
+        Make an endpoint that listens at once.
+        """
+        where = IPv4Address("TCP", "127.0.0.1", 9000) if address is None else address
+        return Endpoint(succeed(Port(self.events, stopped, where)))
+
+    def service(self: Any, *endpoints: Endpoint, **options: Any) -> FastCGIService:
+        """
+        Make a service.
+        """
+        return FastCGIService(endpoints, self.factory, **options)
+
+    def logged(self: Any) -> list[str]:
+        """
+        Format what the service has logged.
+        """
+        return [
+            event["log_format"].format(**event)
+            for event in self.observer
+            if event.get("log_namespace", "").startswith("twisted_fastcgi.service")
+        ]
+
+
+class StartTests(StubMixin, SynchronousTestCase):
+    """
+    A service starts.
+    """
+
+    def test_privileged(self) -> None:
+        """
+        The endpoints listen in C{privilegedStartService}, and only once.
+        """
+        endpoints = [self.port(), self.port()]
+        service = self.service(*endpoints)
+        service.privilegedStartService()
+        self.assertEqual([endpoint.calls for endpoint in endpoints], [1, 1])
+        service.startService()
+        self.assertEqual([endpoint.calls for endpoint in endpoints], [1, 1])
+        self.assertTrue(service.running)
+
+    def test_unprivileged(self) -> None:
+        """
+        They listen in C{startService} if that is all there is, as with
+        C{twist}.
+        """
+        endpoint = self.port()
+        self.service(endpoint).startService()
+        self.assertEqual((endpoint.calls, self.events), (1, ["start"]))
+
+    def test_logged(self) -> None:
+        """
+        The log has a line for each address that says what is served there, and
+        how nginx reaches it.
+        """
+        tor = HostnameAddress(b"x.onion", 80)
+        service = self.service(self.port(), self.port(address=tor), what="app.root")
+        service.startService()
+        self.assertEqual(
+            self.logged(),
+            [
+                "serving app.root on 127.0.0.1:9000; "
+                "in nginx: fastcgi_pass 127.0.0.1:9000;",
+                f"serving app.root on {tor}",
+            ],
+        )
+
+    def test_pool(self) -> None:
+        """
+        The thread pool starts with the service, but not before privileges are
+        shed.
+        """
+        service = self.service(pool=Pool(self.events))
+        service.privilegedStartService()
+        self.assertEqual(self.events, ["start"])
+        service.startService()
+        self.assertEqual(self.events, ["start", "start pool"])
+
+    def test_restart(self) -> None:
+        """
+        A service that was stopped can be started again.
+        """
+        endpoint = self.port()
+        service = self.service(endpoint)
+        self.factory.drained.callback(None)
+        for times in (1, 2):
+            endpoint.result = self.port().result
+            service.startService()
+            self.assertEqual(endpoint.calls, times)
+            self.successResultOf(service.stopService())
+
+
+class RefusalTests(StubMixin, SynchronousTestCase):
+    """
+    A service cannot start.
+    """
+
+    def refused(self, error: Exception) -> str:
+        """
+        Start a service whose second endpoint cannot listen, with that error.
+        """
+        service = self.service(self.port(), Endpoint(fail(error)), self.port())
+        problem = self.assertRaises(CannotServe, service.privilegedStartService)
+        self.assertFalse(service.running)
+        return str(problem)
+
+    def test_message(self) -> None:
+        """
+        The message is one line that names the endpoint and the cause.
+        """
+        path = self.mktemp()
+        with open(path, "w"):
+            pass
+        lock = OSError(2, "No such file or directory", "1234", None, b"/no/x.lock")
+        for error, cause in [
+            (
+                CannotListenError("127.0.0.1", 9, OSError(98, "Address in use")),
+                "Address in use",
+            ),
+            (
+                CannotListenError(None, b"/run/x", "Cannot acquire lock"),
+                "Cannot acquire lock: another process holds /run/x.lock",
+            ),
+            (
+                CannotListenError(None, path.encode(), OSError(98, "Address in use")),
+                "the path exists and is not a socket",
+            ),
+            (
+                CannotListenError(None, b"\0x", OSError("too long")),
+                "too long",
+            ),
+            (lock, "No such file or directory: /no/x.lock"),
+            (OSError(13, "Permission denied", "/x"), "Permission denied: /x"),
+            (OverflowError("port must be 0-65535."), "port must be 0-65535."),
+            (ZeroDivisionError(), "ZeroDivisionError"),
+        ]:
+            message = f"cannot listen on the endpoint: {cause}"
+            self.assertEqual(self.refused(error), message)
+
+    def test_cleanUp(self) -> None:
+        """
+        What was open already is closed, and no other endpoint is tried.
+        """
+        first, last = self.port(), self.port()
+        service = self.service(first, Endpoint(fail(OSError(13, "no"))), last)
+        self.assertRaises(CannotServe, service.startService)
+        self.assertEqual(self.events, ["start", "stopListening", "stop"])
+        self.assertEqual(last.calls, 0)
+        self.successResultOf(service.stopService())
+        self.assertEqual(self.events, ["start", "stopListening", "stop"])
+
+    def test_raises(self) -> None:
+        """
+        An endpoint that raises instead of failing is refused in the same way.
+        """
+        endpoint: Any = self.port()
+        endpoint.listen = None
+        problem = self.assertRaises(CannotServe, self.service(endpoint).startService)
+        self.assertIn("not callable", str(problem))
+
+    def test_factory(self) -> None:
+        """
+        A factory that cannot start, as for an access log that cannot be opened,
+        stops the service before it listens.
+        """
+        endpoint = self.port()
+        missing = os.path.join(self.mktemp(), "access.log")
+        site = Site(Resource(), logPath=missing)
+        self.addCleanup(site.stopFactory)
+        service = FastCGIService([endpoint], FastCGIFactory(site))
+        problem = self.assertRaises(CannotServe, service.startService)
+        self.assertIn("cannot start to serve: No such file", str(problem))
+        self.assertIn("access.log", str(problem))
+        self.assertEqual(endpoint.calls, 0)
+
+    def test_exit(self) -> None:
+        """
+        What is raised makes the interpreter exit with status 1 and the message,
+        and yet lets those clean up who catch any exception.
+        """
+        problem = CannotServe("why")
+        self.assertIsInstance(problem, SystemExit)
+        self.assertIsInstance(problem, FastCGIError)
+        self.assertIsInstance(problem, Exception)
+        self.assertEqual(problem.code, "why")
+
+    def test_late(self) -> None:
+        """
+        If an endpoint that takes its time cannot listen in the end, the reactor
+        is stopped.
+        """
+        listening: Deferred[Any] = Deferred()
+        memory = MemoryReactor()
+        service = self.service(Endpoint(listening), reactor=memory)
+        service.startService()
+        self.assertEqual(self.logged(), [])
+        listening.errback(OSError(13, "Permission denied"))
+        self.assertTrue(memory.hasStopped)
+        self.assertEqual(
+            self.logged(), ["cannot listen on the endpoint: Permission denied"]
+        )
+
+    def test_globalReactor(self) -> None:
+        """
+        That is the global reactor, if none is given.
+        """
+        stopped: list[str] = []
+        self.patch(reactor, "stop", lambda: stopped.append("stop"))
+        listening: Deferred[Any] = Deferred()
+        self.service(Endpoint(listening)).startService()
+        listening.errback(OSError(13, "Permission denied"))
+        self.assertEqual(stopped, ["stop"])
+
+
+class StopTests(StubMixin, SynchronousTestCase):
+    """
+    A service stops.
+    """
+
+    def test_order(self) -> None:
+        """
+        First the ports are closed, then requests have their time to finish;
+        only then the factory stops, with its access log, and the thread pool.
+        """
+        closed: Deferred[None] = Deferred()
+        pool = Pool(self.events)
+        service = self.service(self.port(closed), grace=7.0, pool=pool)
+        service.startService()
+        self.events.clear()
+        stopped = service.stopService()
+        self.assertFalse(service.running)
+        self.assertEqual(self.events, ["stopListening"])
+        closed.callback(None)
+        self.assertEqual(self.events, ["stopListening", ("drain", 7.0)])
+        self.assertNoResult(stopped)
+        self.factory.drained.callback(None)
+        self.assertEqual(self.events[2:], ["stop", "stop pool"])
+        self.assertIsNone(self.successResultOf(stopped))
+
+    def test_defaultGrace(self) -> None:
+        """
+        Requests have 30 seconds if nothing else is said.
+        """
+        service = self.service()
+        service.startService()
+        service.stopService()
+        self.assertIn(("drain", 30.0), self.events)
+
+    def test_neverStarted(self) -> None:
+        """
+        A service that was never started stops at once.
+        """
+        self.successResultOf(self.service(self.port()).stopService())
+        self.assertEqual(self.events, [])
+
+    def test_waiting(self) -> None:
+        """
+        An endpoint that still has not listened is told not to.
+        """
+        cancelled: list[Any] = []
+        listening: Deferred[Any] = Deferred(cancelled.append)
+        service = self.service(Endpoint(listening), reactor=MemoryReactor())
+        service.startService()
+        self.factory.drained.callback(None)
+        self.successResultOf(service.stopService())
+        self.assertEqual(cancelled, [listening])
+        self.assertEqual(self.logged(), [])
+
+    def test_portFails(self) -> None:
+        """
+        A port that does not stop, or a drain that fails, makes a traceback in
+        the log; the rest is stopped all the same.
+        """
+        service = self.service(self.port(fail(ZeroDivisionError())), self.port())
+        service.startService()
+        self.factory.drained.errback(KeyError())
+        self.successResultOf(service.stopService())
+        self.assertEqual(self.events.count("stopListening"), 2)
+        self.assertEqual(self.events[-1], "stop")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
+
+class DescriptionTests(SynchronousTestCase):
+    """
+    Endpoint strings and addresses.
+    """
+
+    def test_endpoint(self) -> None:
+        """
+        An endpoint from a string calls itself by the string, and listens.
+        """
+        memory = MemoryReactor()
+        endpoint = endpointFromString(memory, "tcp:9000:interface=127.0.0.1")
+        verifyObject(IStreamServerEndpoint, endpoint)
+        self.assertEqual(str(endpoint), "tcp:9000:interface=127.0.0.1")
+        factory = ServerFactory()
+        self.successResultOf(endpoint.listen(factory))
+        self.assertEqual(memory.tcpServers, [(9000, factory, 50, "127.0.0.1")])
+
+    def test_bad(self) -> None:
+        """
+        A string that is none is refused in one line with the string, the cause
+        and examples.
+        """
+        for text, cause in [
+            ("", "Unknown endpoint type: ''"),
+            ("9000", "Unknown endpoint type: '9000'"),
+            ("127.0.0.1:9000", "Unknown endpoint type: '127.0.0.1'"),
+            ("tcp", "missing 1 required positional argument: 'port'"),
+            ("tcp:http", "invalid literal for int() with base 10: 'http'"),
+            ("tcp:9000:host=x", "got an unexpected keyword argument 'host'"),
+            ("unix:/x:mode=9", "invalid literal for int() with base 8: '9'"),
+            ("fcgi:fd=x", "the file descriptor is 'x': write a number"),
+            ("fcgi:fd=999999", "file descriptor 999999 is no socket"),
+        ]:
+            error = self.assertRaises(ValueError, endpointFromString, reactor, text)
+            self.assertTrue(
+                str(error).startswith(f"bad endpoint {text!r}: {cause}"), error
+            )
+            self.assertIn("endpoints look like unix:/run/app.sock", str(error))
+
+    def test_nginx(self) -> None:
+        """
+        There is a directive for each address that nginx on the same host can
+        connect to.
+        """
+        here = os.getcwd()
+        for address, directive in [
+            (IPv4Address("TCP", "10.1.2.3", 9), "fastcgi_pass 10.1.2.3:9;"),
+            (IPv4Address("TCP", "0.0.0.0", 9), "fastcgi_pass 127.0.0.1:9;"),
+            (IPv6Address("TCP", "::1", 9), "fastcgi_pass [::1]:9;"),
+            (IPv6Address("TCP", "::", 9), "fastcgi_pass [::1]:9;"),
+            (UNIXAddress(b"/run/x"), "fastcgi_pass unix:/run/x;"),
+            (UNIXAddress(b"x"), f"fastcgi_pass unix:{here}/x;"),
+            (UNIXAddress(b"\0x"), None),
+            (UNIXAddress(None), None),
+            (HostnameAddress(b"x", 80), None),
+        ]:
+            self.assertEqual(nginxDirective(address), directive)
+
+
+class Slow(Resource):
+    """
+    Answers when it is told to.
+    """
+
+    isLeaf = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: Deferred[Request] = Deferred()
+
+    def render(self, request: Request) -> int:
+        """
+        Give the request to whoever waits for one.
+        """
+        self.asked.callback(request)
+        return NOT_DONE_YET
+
+
+class RealTests(TestCase):
+    """
+    Real sockets, the real factory.
+    """
+
+    @inlineCallbacks
+    def test_drain(self) -> Any:
+        """
+        A request in hand at the stop is answered, and logged in the access log;
+        the socket is gone by then.
+        """
+        path, logPath = self.mktemp(), self.mktemp()
+        resource = Slow()
+        factory = FastCGIFactory(Site(resource, logPath=logPath))
+        parent = MultiService()
+        endpoint = endpointFromString(reactor, f"unix:{path}")
+        service = FastCGIService([endpoint], factory)
+        service.setServiceParent(parent)
+        parent.privilegedStartService()
+        parent.startService()
+        client = AccumulatingProtocol()
+        closed = client.closedDeferred = Deferred()
+        yield connectProtocol(UNIXClientEndpoint(reactor, path), client)
+        client.transport.write(wire.request(wire.variables(b"/slow")))
+        request = yield resource.asked
+        stopped = parent.stopService()
+        closing = Deferred()
+        reactor.callLater(0, closing.callback, None)
+        yield closing
+        self.assertFalse(os.path.exists(path))
+        self.assertNoResult(stopped)
+        request.write(b"at last")
+        request.finish()
+        yield stopped
+        yield closed
+        self.assertEqual(wire.response(client.data).body, b"at last")
+        with open(logPath) as log:
+            self.assertIn('"GET /slow HTTP/1.1" 200 7', log.read())
+
+    def test_inUse(self) -> None:
+        """
+        An address in use is refused.
+        """
+        other = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(other.close)
+        text = f"tcp:{other.getsockname()[1]}:interface=127.0.0.1"
+        service = FastCGIService(
+            [endpointFromString(reactor, text)], FastCGIFactory(Resource())
+        )
+        problem = self.assertRaises(CannotServe, service.startService)
+        self.assertEqual(
+            str(problem), f"cannot listen on {text}: {os.strerror(errno.EADDRINUSE)}"
+        )

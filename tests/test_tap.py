@@ -1,0 +1,630 @@
+# Copyright (c) the twisted_fastcgi authors.
+# See LICENSE for details.
+
+"""
+Tests for L{twisted_fastcgi.tap}.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from textwrap import dedent
+from typing import Any
+
+from twisted.application.service import IServiceCollection
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.python.usage import UsageError
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.resource import Resource
+from twisted.web.static import Registry
+from twisted.web.wsgi import WSGIResource
+
+from tests import wire
+from tests.programs import PATIENCE, ROOT, SCRIPTS, ask, environment, program, serving
+from twisted_fastcgi.demo import DemoResource
+from twisted_fastcgi.service import FastCGIService
+from twisted_fastcgi.tap import Options, makeService
+
+
+class Hello(Resource):
+    """
+    Says hello, or fails.
+    """
+
+    isLeaf = True
+    registry: Any = None
+
+    def render_GET(self, request: Any) -> bytes:
+        """
+        Say hello.
+        """
+        if request.postpath == [b"fail"]:
+            raise ZeroDivisionError()
+        request.responseHeaders.addRawHeader("X-Own", "yes")
+        return b"hello at %r" % (request.postpath,)
+
+
+root = Hello()
+
+
+def application(environ: dict[str, Any], startResponse: Any) -> list[bytes]:
+    """
+    Say hello in WSGI.
+    """
+    startResponse("200 OK", [("Content-Type", "text/plain")])
+    return [b"wsgi at " + environ["PATH_INFO"].encode("ascii")]
+
+
+def parsed(*arguments: str) -> Options:
+    """
+    Parse options.
+    """
+    options = Options()
+    options.parseOptions(arguments)
+    return options
+
+
+def serviceOf(*arguments: str) -> FastCGIService:
+    """
+    Make the service for some options.
+    """
+    [service] = makeService(parsed(*arguments))
+    assert isinstance(service, FastCGIService)
+    return service
+
+
+class TapMixin:
+    """
+    What the tests of options need.
+    """
+
+    def refused(self: Any, *arguments: str) -> str:
+        """
+        Parse options that must be refused, with one line.
+        """
+        message = str(self.assertRaises(UsageError, parsed, *arguments))
+        self.assertNotIn("\n", message)
+        return message
+
+    def onInput(self: Any, skt: socket.socket) -> None:
+        """
+        Let file descriptor 0 be a socket, until the end of the test.
+        """
+        saved = os.dup(0)
+        self.addCleanup(os.close, saved)
+        self.addCleanup(os.dup2, saved, 0)
+        os.dup2(skt.fileno(), 0)
+
+
+class PortTests(TapMixin, SynchronousTestCase):
+    """
+    Where to listen.
+    """
+
+    def endpoints(self, *arguments: str) -> list[str]:
+        """
+        Say where some options listen.
+        """
+        return [str(endpoint) for endpoint in parsed(*arguments)["endpoints"]]
+
+    def test_repeated(self) -> None:
+        """
+        The option may be repeated, and its three spellings are the same.
+        """
+        self.assertEqual(
+            self.endpoints(
+                "--port", "unix:/x", "-p", "tcp:9000", "--listen", "tcp:9001"
+            ),
+            ["unix:/x", "tcp:9000", "tcp:9001"],
+        )
+
+    def test_default(self) -> None:
+        """
+        Without the option, and nothing inherited, it is port 9000 of this host
+        alone.
+        """
+        one, other = socket.socketpair()
+        self.addCleanup(one.close)
+        self.addCleanup(other.close)
+        self.onInput(one)
+        self.assertEqual(self.endpoints(), ["tcp:9000:interface=127.0.0.1"])
+
+    def test_inherited(self) -> None:
+        """
+        Without the option it is the listening socket on file descriptor 0, if
+        there is one.
+        """
+        skt = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(skt.close)
+        self.onInput(skt)
+        [endpoint] = parsed()["endpoints"]
+        self.assertEqual(str(endpoint), "fcgi:fd=0")
+        port = self.successResultOf(endpoint.listen(DummyFactory()))
+        self.assertEqual(port.getHost().port, skt.getsockname()[1])
+        self.successResultOf(port.stopListening())
+
+    def test_preferred(self) -> None:
+        """
+        With the option, an inherited socket is left alone.
+        """
+        skt = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(skt.close)
+        self.onInput(skt)
+        self.assertEqual(self.endpoints("--port", "unix:/x"), ["unix:/x"])
+        self.assertTrue(stat.S_ISSOCK(os.fstat(0).st_mode))
+
+    def test_bad(self) -> None:
+        """
+        An endpoint string that is none is refused, and so is a missing socket.
+        """
+        self.assertIn("--port: bad endpoint '9000': ", self.refused("-p", "9000"))
+        message = self.refused("--listen", "fcgi:fd=999999")
+        self.assertIn("file descriptor 999999 is no socket", message)
+
+
+class DummyFactory:
+    """
+    Starts and stops.
+    """
+
+    def doStart(self) -> None:
+        """
+        Start.
+        """
+
+    def doStop(self) -> None:
+        """
+        Stop.
+        """
+
+
+class ApplicationTests(TapMixin, SynchronousTestCase):
+    """
+    What to serve.
+    """
+
+    def rootOf(self, *arguments: str) -> Any:
+        """
+        Give the root resource for some options.
+        """
+        return parsed("-p", "unix:/x", *arguments)["root"]
+
+    def test_ways(self) -> None:
+        """
+        Each option gives its resource; without any it is the demonstration.
+        """
+        directory = self.mktemp()
+        os.mkdir(directory)
+        script = Path(directory, "a.rpy")
+        script.touch()
+        self.assertIs(self.rootOf("--resource", f"{__name__}.root"), root)
+        self.assertIs(self.rootOf("--resource", f"{__name__}:root"), root)
+        self.assertIsInstance(self.rootOf("--class", f"{__name__}.Hello"), Hello)
+        self.assertEqual(
+            self.rootOf("--path", directory).path, str(script.parent.absolute())
+        )
+        self.assertEqual(
+            self.rootOf("--resource-script", str(script)).path, str(script.absolute())
+        )
+        self.assertIsInstance(self.rootOf(), DemoResource)
+
+    def test_wsgi(self) -> None:
+        """
+        A WSGI application is served with a thread pool of its own.
+        """
+        options = parsed("--port", "unix:/x", "--wsgi", f"{__name__}:application")
+        self.assertIsInstance(options["root"], WSGIResource)
+        self.assertFalse(options["pool"].started)
+
+    def test_one(self) -> None:
+        """
+        At most one application is named, once.
+        """
+        for first, second in [("resource", "wsgi"), ("path", "path")]:
+            message = self.refused(f"--{first}", "x", f"--{second}", "y")
+            self.assertIn(f"--{first} and --{second}: ", message)
+
+    def test_bad(self) -> None:
+        """
+        An application that cannot be used is refused with the option and the
+        culprit.
+        """
+        for option, name, text in [
+            ("resource", "nosuchmodule.x", "there is no module 'nosuchmodule'"),
+            ("class", f"{__name__}.root", "not a class"),
+            ("wsgi", f"{__name__}.root", "not a WSGI application"),
+            ("path", "/nosuch", "there is no directory or file '/nosuch'"),
+            ("resource-script", "/nosuch", "there is no file '/nosuch'"),
+        ]:
+            message = self.refused(f"--{option}", name)
+            self.assertTrue(message.startswith(f"--{option}: "), message)
+            self.assertIn(text, message)
+
+    def test_registry(self) -> None:
+        """
+        Scripts in a directory find the service collection, to add others.
+        """
+        options = parsed("-p", "unix:/x", "--path", ".", "--mount", "/app")
+        service = makeService(options)
+        self.assertIsInstance(options["registry"], Registry)
+        self.assertIs(options["registry"].getComponent(IServiceCollection), service)
+
+    def test_otherRegistry(self) -> None:
+        """
+        What a resource calls its registry is left alone, if it is another one.
+        """
+        self.patch(Hello, "registry", {"a": 1})
+        makeService(parsed("-p", "unix:/x", "--resource", f"{__name__}.root"))
+        self.assertEqual(Hello.registry, {"a": 1})
+
+
+class OtherOptionTests(TapMixin, SynchronousTestCase):
+    """
+    How to serve.
+    """
+
+    def test_defaults(self) -> None:
+        """
+        The defaults.
+        """
+        options = parsed("-p", "unix:/x")
+        self.assertEqual(options["mount"], "/")
+        self.assertEqual(options["grace"], 30.0)
+        self.assertIsNone(options["logfile"])
+        self.assertEqual(options["headers"], [])
+
+    def test_grace(self) -> None:
+        """
+        The grace is a number of seconds, from 0 up.
+        """
+        self.assertEqual(parsed("-p", "unix:/x", "--grace", "0.5")["grace"], 0.5)
+        for text in ("-1", "nan", "inf", "soon"):
+            self.assertIn(text, self.refused("--grace", text))
+
+    def test_header(self) -> None:
+        """
+        A header has a name and a value, and is none that the server sets.
+        """
+        for text, header in [
+            ("X-A: b", ("X-A", "b")),
+            ("X-A:b: c ", ("X-A", "b: c")),
+            ("X-A:", ("X-A", "")),
+        ]:
+            options = parsed("-p", "unix:/x", "--add-header", text)
+            self.assertEqual(options["headers"], [header])
+        for text in ("X-A", "X A: b", ": b", "X-A: b\r\nX-B: c", "X-A: \N{EURO SIGN}"):
+            message = self.refused("--add-header", text)
+            self.assertIn(f"{text!r} is not written as", message)
+        for name in ("Status", "transfer-encoding", "Content-Length"):
+            message = self.refused("--add-header", f"{name}: x")
+            self.assertIn(f"{name} is set by the server", message)
+
+    def test_mount(self) -> None:
+        """
+        A mount point that is none is refused.
+        """
+        self.assertIn("--mount: mount must be", self.refused("--mount", "app"))
+
+    def test_logFile(self) -> None:
+        """
+        An access log that cannot be written is refused.
+        """
+        message = self.refused("--logfile", "/nosuch/access.log")
+        self.assertEqual(
+            message,
+            "--logfile: cannot write to '/nosuch/access.log': "
+            "No such file or directory",
+        )
+
+    def test_help(self) -> None:
+        """
+        The help has all options with their defaults, and two examples.
+        """
+        text = Options().getUsage(80)
+        for option in (
+            "-p, --port=",
+            "--listen=",
+            "--resource=",
+            "--wsgi=",
+            "--path=",
+            "--class=",
+            "--resource-script=",
+            "--mount=",
+            "-l, --logfile=",
+            "--display-tracebacks",
+            "--add-header=",
+            "--grace=",
+        ):
+            self.assertIn(f"{option} ", text)
+        # All but --listen, which is --port, --help and --version.
+        self.assertEqual(" ".join(text.split()).count("[default: "), 11)
+        self.assertNotRegex(text, r"\S  +\[default")
+        self.assertIn("\n  twistd -n fastcgi --port unix:", text)
+        self.assertIn("\n  twist fastcgi --port tcp:9000", text)
+
+    def test_brief(self) -> None:
+        """
+        The options are not listed for an error that they say nothing about.
+        """
+        options = Options()
+        self.assertRaises(UsageError, options.parseOptions, ["--path", "/nosuch"])
+        self.assertNotIn("--resource", str(options))
+        self.assertIn("fastcgi --help", str(options))
+
+
+class ServiceTests(SynchronousTestCase):
+    """
+    The service, asked over FastCGI.
+    """
+
+    def ask(self, *arguments: str, path: bytes = b"/x", **changes: bytes) -> Any:
+        """
+        Make a service with some options, and ask it for a path.
+        """
+        service = serviceOf("-p", "unix:/x", *arguments)
+        factory = service._factory
+        factory.reactor = factory.site.reactor = MemoryReactorClock()
+        factory.doStart()
+        protocol = factory.buildProtocol(None)
+        transport = StringTransport()
+        protocol.makeConnection(transport)
+        sent = wire.variables(path, **changes)
+        protocol.dataReceived(wire.request(sent, keep=False))
+        factory.doStop()
+        return wire.response(transport.value())
+
+    def hello(self, *arguments: str, path: bytes = b"/x", **changes: bytes) -> Any:
+        """
+        Ask for L{Hello}.
+        """
+        name = f"{__name__}.root"
+        return self.ask("--resource", name, *arguments, path=path, **changes)
+
+    def test_headers(self) -> None:
+        """
+        Headers are added to those of the resource, also for a leaf, and also
+        when nothing is left of the path.
+        """
+        for path in (b"/x", b"/"):
+            answer = self.hello(
+                "--add-header", "X-A: b", "--add-header", "X-A: c", path=path
+            )
+            self.assertEqual(
+                [value for name, value in answer.headers if name == b"X-A"],
+                [b"b", b"c"],
+            )
+            self.assertEqual(answer.header(b"X-Own"), b"yes")
+
+    def test_mount(self) -> None:
+        """
+        The application begins where it is mounted.
+        """
+        self.assertEqual(self.hello().body, b"hello at [b'x']")
+        mounted = self.hello("--mount", "/app", path=b"/app/x")
+        self.assertEqual(mounted.body, b"hello at [b'x']")
+        self.assertEqual(self.hello("--mount", "/app").status, 404)
+        named = self.hello(
+            "--mount",
+            "script-name",
+            path=b"/app",
+            PATH_INFO=b"/x",
+            REQUEST_URI=b"/app/x",
+        )
+        self.assertEqual(named.body, b"hello at [b'x']")
+
+    def test_tracebacks(self) -> None:
+        """
+        Tracebacks are shown when that is asked for.
+        """
+        for arguments, shown in [((), False), (("--display-tracebacks",), True)]:
+            answer = self.hello(*arguments, path=b"/fail")
+            self.assertEqual(answer.status, 500)
+            self.assertEqual(b"ZeroDivisionError" in answer.body, shown)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+
+    def test_logFile(self) -> None:
+        """
+        There is an access log when it is asked for, and none else.
+        """
+        path = self.mktemp()
+        self.hello("--logfile", path)
+        self.assertIn('"GET /x HTTP/1.1" 200 ', Path(path).read_text())
+        self.assertIsNone(serviceOf("-p", "unix:/x")._factory.loggingSite)
+
+    def test_service(self) -> None:
+        """
+        The service gets the endpoints, the grace, the thread pool, and a name
+        for what it serves.
+        """
+        service = serviceOf(
+            *("-p", "unix:/x", "-p", "unix:/y", "--grace", "3"),
+            *("--wsgi", f"{__name__}:application"),
+        )
+        self.assertEqual(
+            [str(endpoint) for endpoint in service._endpoints], ["unix:/x", "unix:/y"]
+        )
+        self.assertEqual(service._grace, 3.0)
+        self.assertIsNotNone(service._pool)
+        self.assertEqual(service._what, f"{__name__}:application")
+        self.assertEqual(serviceOf("-p", "unix:/x")._what, "a demonstration page")
+
+
+MODULE = """
+    from twisted.web.resource import Resource
+
+    class Root(Resource):
+        isLeaf = True
+        def render_GET(self, request):
+            return b"hello from the current directory"
+
+    def application(environ, startResponse):
+        startResponse("200 OK", [("Content-Type", "text/plain")])
+        return [b"hello from a thread"]
+"""
+
+TWIST = (SCRIPTS / "twist", "--log-format=text", "fastcgi")
+TWISTD = (SCRIPTS / "twistd", "-n", "--pidfile=", "fastcgi")
+
+
+class CommandTests(SynchronousTestCase):
+    """
+    The commands, as processes.
+    """
+
+    def setUp(self) -> None:
+        """
+        Make a directory with a module.
+        """
+        directory = TemporaryDirectory(prefix="tf")
+        self.addCleanup(directory.cleanup)
+        self.directory = Path(directory.name)
+        (self.directory / "mymod.py").write_text(dedent(MODULE))
+        (self.directory / "broken.py").write_text("import nosuchmodule\n")
+        self.path = str(self.directory / "s")
+
+    def refused(self, command: Sequence[object]) -> list[str]:
+        """
+        Run a command that must refuse to start, without a traceback.
+
+        @return: The lines of its output.
+        """
+        done = subprocess.run(
+            list(map(str, command)),
+            cwd=self.directory,
+            env=environment(PYTHONPATH=str(ROOT)),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=PATIENCE,
+        )
+        self.assertNotIn(done.returncode, (0, None), done.stdout)
+        self.assertNotIn("Traceback", done.stdout)
+        return done.stdout.splitlines()
+
+    def serving(self, command: Sequence[object]) -> Any:
+        """
+        Run a server in the directory.
+        """
+        return serving(command, cwd=self.directory, PYTHONPATH=str(ROOT))
+
+    def test_twist(self) -> None:
+        """
+        C{twist} serves a resource from the current directory, and says where
+        and how to reach it; its socket is gone after the stop.
+        """
+        command = (*TWIST, "--port", f"unix:{self.path}", "--resource", "mymod.Root")
+        with self.serving(command) as log:
+            answer = ask(self.path)
+        self.assertIn(b"hello from the current directory", answer)
+        self.assertIn(f"in nginx: fastcgi_pass unix:{self.path};", "".join(log))
+        self.assertFalse(os.path.exists(self.path))
+
+    def test_wsgi(self) -> None:
+        """
+        C{twistd} serves a WSGI application; its threads end with it.
+        """
+        command = (*TWISTD, "-p", f"unix:{self.path}", "--wsgi", "mymod:application")
+        with self.serving(command):
+            self.assertIn(b"hello from a thread", ask(self.path))
+
+    def test_cannotListen(self) -> None:
+        """
+        An address that cannot be listened on ends the process with one line
+        that names it and the cause.
+        """
+        (self.directory / "file").touch()
+        other = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(other.close)
+        port = f"tcp:{other.getsockname()[1]}:interface=127.0.0.1"
+        for command, endpoint, cause in [
+            (TWIST, port, "Address already in use"),
+            (TWISTD, "unix:/nosuch/s", "No such file or directory: /nosuch/s.lock"),
+            (TWIST, "unix:file", "the path exists and is not a socket"),
+        ]:
+            found = [
+                line
+                for line in self.refused((*command, "--port", endpoint))
+                if "cannot listen" in line
+            ]
+            self.assertEqual(len(found), 1, found)
+            self.assertTrue(
+                found[0].endswith(f"cannot listen on {endpoint}: {cause}"), found
+            )
+
+    def test_daemon(self) -> None:
+        """
+        A daemon that cannot listen says so to its terminal and in its log, and
+        leaves no pid file.
+        """
+        command = (SCRIPTS / "twistd", "fastcgi", "--port", "unix:/nosuch/s")
+        output = self.refused(command)
+        self.assertIn("cannot listen on unix:/nosuch/s", "".join(output))
+        log = (self.directory / "twistd.log").read_text()
+        self.assertIn("cannot listen on unix:/nosuch/s: No such file", log)
+        self.assertNotIn("Traceback", log)
+        self.assertFalse((self.directory / "twistd.pid").exists())
+
+    def test_badApplication(self) -> None:
+        """
+        An application that cannot be imported is named in one line, with the
+        file and the line to blame.
+        """
+        for command in (TWIST, TWISTD):
+            output = self.refused((*command, "--resource", "broken.root"))
+            found = [line for line in output if "nosuchmodule" in line]
+            self.assertEqual(len(found), 1, output)
+            self.assertIn("--resource: cannot import 'broken': ", found[0])
+            self.assertTrue(found[0].endswith("broken.py, line 1)"), found)
+            self.assertLess(len(output), 6)
+
+    def test_spawned(self) -> None:
+        """
+        Started by C{spawn-fcgi} it serves on the socket that it inherits,
+        whose mode and path are as they were afterwards.
+        """
+        spawner = program("spawn-fcgi")
+        spawn = (spawner, "-n", "-s", self.path, "-M", "0660", "--")
+        with self.serving((*spawn, *TWISTD)) as log:
+            self.assertIn(b"twisted_fastcgi works", ask(self.path))
+            self.assertModeUntouched()
+        self.assertIn(f"fastcgi_pass unix:{self.path};", "".join(log))
+        self.assertModeUntouched()
+
+    def assertModeUntouched(self) -> None:
+        """
+        Check the mode that C{spawn-fcgi} was told to set.
+        """
+        self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), 0o660)
+
+    def test_closedOutput(self) -> None:
+        """
+        With its standard output and error closed, as the specification has
+        them, it serves, and no socket of its own gets their numbers.
+        """
+        listener = socket.socket(socket.AF_UNIX)
+        self.addCleanup(listener.close)
+        listener.bind(self.path)
+        listener.listen()
+        command = (SCRIPTS / "twistd", "-n", "--pidfile=", "-l", "log", "fastcgi")
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", 'exec "$@" >&- 2>&-', "sh", *map(str, command)],
+            cwd=self.directory,
+            env=environment(PYTHONPATH=str(ROOT)),
+            stdin=listener,
+        )
+        try:
+            self.assertIn(b"twisted_fastcgi works", ask(self.path))
+            null = os.stat(os.devnull)
+            for fd in range(3):
+                found = os.stat(f"/proc/{process.pid}/fd/{fd}")
+                self.assertTrue(os.path.samestat(found, null), fd)
+        finally:
+            process.terminate()
+            process.wait(PATIENCE)

@@ -1,0 +1,87 @@
+# Copyright (c) the twisted_fastcgi authors.
+# See LICENSE for details.
+
+"""
+FastCGI for Twisted: serve Twisted Web applications behind a web server.
+
+The public names are imported when they are first asked for: Twisted loads
+this package whenever it looks for plugins, in programs that want nothing of
+FastCGI.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from twisted_fastcgi._version import __version__
+
+if TYPE_CHECKING:
+    from twisted_fastcgi.channel import RequestChannel
+    from twisted_fastcgi.connection import (
+        ApplicationConnection,
+        Limits,
+        WebServerConnection,
+    )
+    from twisted_fastcgi.errors import (
+        FastCGIError,
+        LimitExceeded,
+        LocalProtocolError,
+        ProtocolError,
+        RemoteProtocolError,
+    )
+    from twisted_fastcgi.interfaces import IFastCGIRequest
+    from twisted_fastcgi.request import FastCGIRequest
+    from twisted_fastcgi.server import FastCGIFactory, FastCGIProtocol
+
+__all__ = [
+    "ApplicationConnection",
+    "FastCGIError",
+    "FastCGIFactory",
+    "FastCGIProtocol",
+    "FastCGIRequest",
+    "IFastCGIRequest",
+    "LimitExceeded",
+    "Limits",
+    "LocalProtocolError",
+    "ProtocolError",
+    "RemoteProtocolError",
+    "RequestChannel",
+    "WebServerConnection",
+    "__version__",
+]
+
+_homes = {
+    "ApplicationConnection": "connection",
+    "FastCGIError": "errors",
+    "FastCGIFactory": "server",
+    "FastCGIProtocol": "server",
+    "FastCGIRequest": "request",
+    "IFastCGIRequest": "interfaces",
+    "LimitExceeded": "errors",
+    "Limits": "connection",
+    "LocalProtocolError": "errors",
+    "ProtocolError": "errors",
+    "RemoteProtocolError": "errors",
+    "RequestChannel": "channel",
+    "WebServerConnection": "connection",
+}
+
+if not TYPE_CHECKING:  # A type checker shall complain of names that are not there.
+
+    def __getattr__(name: str) -> object:
+        """
+        Import a public name from the module where it lives.
+        """
+        if name not in _homes:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value: object = getattr(import_module(f"{__name__}.{_homes[name]}"), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    """
+    List the public names, imported or not.
+    """
+    return sorted({*globals(), *__all__})

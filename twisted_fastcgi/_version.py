@@ -1,0 +1,8 @@
+# Copyright (c) the twisted_fastcgi authors.
+# See LICENSE for details.
+
+"""
+The version of this package, for the package itself and for its build.
+"""
+
+__version__ = "0.1.0.dev0"

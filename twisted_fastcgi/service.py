@@ -1,0 +1,337 @@
+# Copyright (c) the twisted_fastcgi authors.
+# See LICENSE for details.
+
+"""
+The service: ports that open with it, and a drain when it stops.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from twisted.application.service import Service
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    DeferredList,
+    maybeDeferred,
+    succeed,
+)
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import (
+    IAddress,
+    IListeningPort,
+    IProtocolFactory,
+    IReactorCore,
+    IStreamServerEndpoint,
+)
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+from zope.interface import implementer
+
+from twisted_fastcgi.errors import FastCGIError
+
+if TYPE_CHECKING:
+    from twisted_fastcgi.server import FastCGIFactory
+
+DEFAULT_GRACE = 30.0
+"""
+Seconds that active requests have to finish when the service stops.
+"""
+
+_EXAMPLES = (
+    "endpoints look like unix:/run/app.sock:mode=660 or tcp:9000:interface=127.0.0.1"
+)
+
+# For a peer on the same host, the way to an address that means all of them.
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+class CannotServe(SystemExit, FastCGIError):
+    """
+    The service cannot start.  The message is one line that names the address
+    and the cause.
+
+    It is a L{SystemExit} because C{twistd} and C{twist} let whatever a service
+    raises fall through to the interpreter: of this it prints the message, with
+    no traceback, and exits with status 1.  As an L{Exception} it lets C{twistd}
+    remove its pid file and tell the waiting parent of a daemon.
+    """
+
+
+@implementer(IStreamServerEndpoint)
+class DescribedEndpoint:
+    """
+    An endpoint that messages call by the string it was made from.
+    """
+
+    def __init__(self, description: str, endpoint: IStreamServerEndpoint) -> None:
+        """
+        @param description: The endpoint string.
+        @param endpoint: What it stands for.
+        """
+        self._description = description
+        self._endpoint = endpoint
+
+    def __str__(self) -> str:
+        return self._description
+
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """
+        See L{IStreamServerEndpoint.listen}.
+        """
+        return self._endpoint.listen(protocolFactory)
+
+
+def endpointFromString(reactor: Any, description: str) -> DescribedEndpoint:
+    """
+    Make an endpoint, as L{serverFromString} does.
+
+    @param reactor: What the endpoint is to listen with.
+    @param description: The endpoint string, such as C{tcp:9000} or
+        C{unix:/run/app.sock:mode=660}.
+    @raise ValueError: If it is not one that can be used, whatever the reason;
+        the message is one line that names it.
+    """
+    try:
+        endpoint = serverFromString(reactor, description)
+    except Exception as error:
+        # A TypeError names the function that parses before what is wrong.
+        cause = re.sub(r"^\w+\(\) ", "", " ".join(str(error).split()))
+        message = f"bad endpoint {description!r}: {cause}; {_EXAMPLES}"
+        raise ValueError(message) from error
+    return DescribedEndpoint(description, endpoint)
+
+
+def nginxDirective(address: IAddress) -> str | None:
+    """
+    Say how nginx on the same host reaches an address.
+
+    @param address: Where a port listens.
+    @return: A C{fastcgi_pass} directive, or L{None} if nginx cannot connect to
+        such an address.
+    """
+    if isinstance(address, (IPv4Address, IPv6Address)):
+        host = _LOOPBACK.get(address.host, address.host)
+        return f"fastcgi_pass {_hostPort(host, address.port)};"
+    path = _path(address)
+    return None if path is None else f"fastcgi_pass unix:{path};"
+
+
+def _hostPort(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _path(address: IAddress) -> str | None:
+    """
+    @return: The path of a Unix socket; L{None} if it has none that others could
+        use, or for any other address.
+    """
+    name = address.name if isinstance(address, UNIXAddress) else None
+    if not name or name.startswith(b"\0"):
+        return None
+    return os.path.abspath(os.fsdecode(name))
+
+
+def _show(address: IAddress) -> str:
+    if isinstance(address, (IPv4Address, IPv6Address)):
+        return _hostPort(address.host, address.port)
+    return _path(address) or str(address)
+
+
+def _cause(error: BaseException | None) -> str:
+    """
+    @return: Why a port could not be opened, in words for an operator.
+    """
+    inner = error
+    if isinstance(error, CannotListenError):
+        if _isForeignFile(error.port):
+            return "the path exists and is not a socket"
+        inner = error.socketError
+        if isinstance(inner, str):
+            return f"{inner}: another process holds {_fileName(error.port)}.lock"
+    if not isinstance(inner, OSError):
+        return str(inner) or type(inner).__name__
+    # Of the lock beside a Unix socket, the second name is its path; the first
+    # one is the number of this process.
+    where = inner.filename2 or inner.filename
+    text = inner.strerror or str(inner)
+    return f"{text}: {_fileName(where)}" if where else text
+
+
+def _fileName(name: object) -> str:
+    return os.fsdecode(name) if isinstance(name, bytes) else str(name)
+
+
+def _isForeignFile(path: object) -> bool:
+    if not isinstance(path, bytes):
+        return False
+    try:
+        return not stat.S_ISSOCK(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+class FastCGIService(Service):
+    """
+    Serves FastCGI on some endpoints from its start to its stop.
+
+    The endpoints begin to listen in C{privilegedStartService}, before the
+    process sheds its privileges, or in C{startService} if the former is not
+    called.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        endpoints: Iterable[IStreamServerEndpoint],
+        factory: FastCGIFactory,
+        grace: float = DEFAULT_GRACE,
+        *,
+        what: str = "FastCGI",
+        pool: ThreadPool | None = None,
+        reactor: IReactorCore | None = None,
+    ) -> None:
+        """
+        @param endpoints: Where to listen.
+        @param factory: What builds a protocol for each connection.
+        @param grace: Seconds that active requests have to finish at the stop.
+        @param what: What is served, for the log.
+        @param pool: A thread pool for the application: it starts with this
+            service and stops after the last request.
+        @param reactor: What is stopped when an endpoint that takes its time
+            cannot listen in the end; by default the global reactor.
+        """
+        self._endpoints: Sequence[IStreamServerEndpoint] = tuple(endpoints)
+        self._factory = factory
+        self._grace = grace
+        self._what = what
+        self._pool = pool
+        self._reactor = reactor
+        self._report: Callable[[CannotServe], None] = self._stopReactor
+        self._attempts: list[Deferred[None]] = []
+        self._ports: list[IListeningPort] = []
+        self._open = False
+
+    def privilegedStartService(self) -> None:
+        """
+        Begin to listen.
+
+        @raise CannotServe: If an endpoint cannot listen, or the factory cannot
+            start.
+        """
+        super().privilegedStartService()
+        self._openAll()
+
+    def startService(self) -> None:
+        """
+        Begin to listen, unless that is done already.
+
+        @raise CannotServe: If an endpoint cannot listen, or the factory cannot
+            start.
+        """
+        self._openAll()
+        super().startService()
+        if self._pool is not None:
+            self._pool.start()
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Stop listening, then let active requests finish for at most C{grace}
+        seconds, then close all connections.
+
+        @return: Fires when no connection is left.
+        """
+        super().stopService()
+        if not self._open:
+            return succeed(None)
+        self._open = False
+        stopped = self._closePorts()
+        stopped.addCallback(lambda _: self._factory.drain(self._grace))
+        stopped.addErrback(self._logFailure, "the drain failed")
+        return stopped.addCallback(self._finish)
+
+    def _openAll(self) -> None:
+        if self._open:
+            return
+        # Each port starts and stops the factory too.  Held from here, the
+        # access log is open until the last request is answered.
+        try:
+            self._factory.doStart()
+        except Exception as error:
+            raise CannotServe(f"cannot start to serve: {_cause(error)}") from error
+        self._open = True
+        for endpoint in self._endpoints:
+            self._listen(endpoint)
+
+    def _listen(self, endpoint: IStreamServerEndpoint) -> None:
+        problems: list[CannotServe] = []
+        self._report = problems.append
+        attempt = maybeDeferred(endpoint.listen, self._factory)
+        opened = attempt.addCallback(self._opened)
+        self._attempts.append(opened.addErrback(self._refused, endpoint))
+        self._report = self._stopReactor
+        for problem in problems:
+            self._giveUp()
+            raise problem
+
+    def _opened(self, port: IListeningPort) -> None:
+        self._ports.append(port)
+        address = port.getHost()
+        directive = nginxDirective(address)
+        self._log.info(
+            "serving {what} on {address}{hint}",
+            what=self._what,
+            address=_show(address),
+            hint=f"; in nginx: {directive}" if directive else "",
+        )
+
+    def _refused(self, failure: Failure, endpoint: IStreamServerEndpoint) -> None:
+        if failure.check(CancelledError) is None:
+            cause = _cause(failure.value)
+            self._report(CannotServe(f"cannot listen on {endpoint}: {cause}"))
+
+    def _stopReactor(self, problem: CannotServe) -> None:
+        """
+        End the process for the sake of an endpoint that failed after the start,
+        when nobody waits for an exception any more.
+        """
+        self._log.critical("{problem}", problem=problem)
+        if self._reactor is None:
+            from twisted.internet import reactor
+
+            self._reactor = cast(IReactorCore, reactor)
+        self._reactor.stop()
+
+    def _giveUp(self) -> None:
+        self._open = False
+        self._closePorts()
+        self._factory.doStop()
+
+    def _closePorts(self) -> Deferred[Any]:
+        attempts, self._attempts = self._attempts, []
+        for attempt in attempts:
+            attempt.cancel()
+        ports, self._ports = self._ports, []
+        stopped: Deferred[Any] = DeferredList([self._closePort(p) for p in ports])
+        return stopped
+
+    def _closePort(self, port: IListeningPort) -> Deferred[Any]:
+        stopped = maybeDeferred(port.stopListening)
+        return stopped.addErrback(self._logFailure, "a port did not stop")
+
+    def _logFailure(self, failure: Failure, what: str) -> None:
+        self._log.failure(what, failure=failure)
+
+    def _finish(self, _: object) -> None:
+        self._factory.doStop()
+        if self._pool is not None:
+            self._pool.stop()

@@ -1,0 +1,368 @@
+# Copyright (c) the twisted_fastcgi authors.
+# See LICENSE for details.
+
+"""
+C{twistd fastcgi} and C{twist fastcgi}: the options, and the service that is
+made from them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from twisted.application.service import IServiceCollection, MultiService
+from twisted.python.components import Componentized
+from twisted.python.threadpool import ThreadPool
+from twisted.python.usage import Options as UsageOptions
+from twisted.python.usage import UsageError
+from twisted.web.resource import IResource
+from twisted.web.server import Request, Site
+from twisted.web.wsgi import WSGIResource
+
+from twisted_fastcgi import applications
+from twisted_fastcgi.applications import ApplicationError
+from twisted_fastcgi.demo import DemoResource
+from twisted_fastcgi.endpoints import (
+    LISTENSOCK_FILENO,
+    isListeningSocket,
+    reopenStandardOutput,
+)
+from twisted_fastcgi.mount import ROOT, mounted
+from twisted_fastcgi.request import FastCGIRequest
+from twisted_fastcgi.server import FastCGIFactory
+from twisted_fastcgi.service import (
+    DEFAULT_GRACE,
+    DescribedEndpoint,
+    FastCGIService,
+    endpointFromString,
+)
+
+DEFAULT_PORT = "tcp:9000:interface=127.0.0.1"
+"""
+Where to listen when nothing is said and nothing inherited.
+"""
+
+_INHERITED = f"fcgi:fd={LISTENSOCK_FILENO}"
+
+# RFC 9110, section 5.6.2.
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+# Without control characters (RFC 9110, section 5.5).
+_FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+
+# Said by the server itself, of each response or of the connection.
+_RESERVED = frozenset(
+    (
+        "connection",
+        "content-length",
+        "keep-alive",
+        "status",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    )
+)
+
+_EXAMPLES = """
+Examples:
+  twistd -n fastcgi --port unix:/run/app.sock:mode=660 --resource mymodule.root
+      serves the resource "root" of mymodule.py in the current directory; in
+      nginx:  location / { include fastcgi_params;
+                           fastcgi_pass unix:/run/app.sock; }
+  twist fastcgi --port tcp:9000:interface=127.0.0.1 --wsgi mysite.wsgi:application
+      serves a WSGI application, such as Django makes it, on TCP port 9000.
+"""
+
+_SEE_HELP = 'The options are listed by "fastcgi --help".\n'
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise ValueError(f"{text} is no number of seconds from 0 up")
+    return seconds
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = (part.strip(" \t") for part in text.partition(":"))
+    if not (colon and _TOKEN.fullmatch(name) and _FIELD_VALUE.fullmatch(value)):
+        raise UsageError(f'--add-header: {text!r} is not written as "Name: value"')
+    if name.lower() in _RESERVED:
+        raise UsageError(f"--add-header: {name} is set by the server itself")
+    return name, value
+
+
+class Options(UsageOptions):
+    """
+    The options of C{twistd fastcgi}.
+
+    Whatever cannot be used is refused with a L{UsageError}: the application is
+    loaded, and the endpoints are parsed, at the end of the options.
+    """
+
+    synopsis = "[options]"
+
+    longdesc = (
+        "Serves a Twisted Web or WSGI application to a web server over FastCGI. "
+        "At most one of --resource, --wsgi, --path, --class and "
+        "--resource-script names the application; without any of them a page is "
+        "served that shows what the web server sent. Python modules are looked "
+        "for in the current directory too. Whoever can connect is believed "
+        "whatever it says of a request, so let only the web server connect."
+    )
+
+    optFlags = (
+        [
+            "display-tracebacks",
+            None,
+            "Show the traceback of an uncaught exception to the client, which may "
+            "expose private data. [default: only log it]",
+        ],
+    )
+
+    optParameters = (
+        [
+            "mount",
+            None,
+            ROOT,
+            "Where the application is in the path: a path such as /app, or "
+            "script-name for a web server that sets SCRIPT_NAME to that place.",
+        ],
+        [
+            "logfile",
+            "l",
+            None,
+            "The access log. [default: none, as the web server keeps one]",
+        ],
+        [
+            "grace",
+            None,
+            DEFAULT_GRACE,
+            "How many seconds active requests have to finish at the stop.",
+            _seconds,
+        ],
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Python before 3.13 keeps the indentation of docstrings.
+        self.docs = {name: " ".join(doc.split()) for name, doc in self.docs.items()}
+        self._brief = False
+        self["application"] = None
+        self["endpoints"] = []
+        self["headers"] = []
+        self["pool"] = None
+        self["ports"] = []
+
+    def getUsage(self, width: int | None = None) -> str:
+        """
+        @param width: Columns of the terminal.
+        @return: The options, and examples in lines of their own; or, for an
+            error that they say nothing about, where to find them.
+        """
+        return _SEE_HELP if self._brief else super().getUsage(width) + _EXAMPLES
+
+    def opt_port(self, description: str) -> None:
+        """
+        Where to listen, as a Twisted endpoint: tcp:9000:interface=127.0.0.1,
+        unix:/run/app.sock:mode=660, or fcgi: for a listening socket that is
+        inherited as file descriptor 0. May be repeated. [default: fcgi: if
+        there is such a socket, else tcp:9000:interface=127.0.0.1]
+        """
+        self["ports"].append(description)
+
+    opt_p = opt_port
+
+    # Two long names for one method would break --help.
+    def opt_listen(self, description: str) -> None:
+        """
+        The same as --port.
+        """
+        self.opt_port(description)
+
+    def opt_resource(self, name: str) -> None:
+        """
+        The twisted.web resource to serve, package.module.name or
+        package.module:name: a resource, something that makes one when called
+        without arguments, or an object with a resource() method, such as a
+        Klein application. [default: a demonstration]
+        """
+        self._setApplication("resource", name)
+
+    def opt_wsgi(self, name: str) -> None:
+        """
+        The WSGI application to serve, package.module.name or
+        package.module:name, run in a thread pool. [default: none]
+        """
+        self._setApplication("wsgi", name)
+
+    def opt_path(self, path: str) -> None:
+        """
+        The directory or file to serve; .rpy, .epy and .cgi files are run.
+        [default: none]
+        """
+        self._setApplication("path", path)
+
+    def opt_class(self, name: str) -> None:
+        """
+        The class of the resource to serve, made without arguments.
+        [default: none]
+        """
+        self._setApplication("class", name)
+
+    def opt_resource_script(self, path: str) -> None:
+        """
+        The .rpy file to serve, run anew for each request. [default: none]
+        """
+        self._setApplication("resource-script", path)
+
+    def opt_add_header(self, header: str) -> None:
+        """
+        A header for all responses, "Name: value". May be repeated.
+        [default: none]
+        """
+        self["headers"].append(_header(header))
+
+    def _setApplication(self, option: str, name: str) -> None:
+        if self["application"] is not None:
+            first, _ = self["application"]
+            raise UsageError(
+                f"--{first} and --{option}: one application can be served, name one"
+            )
+        self["application"] = (option, name)
+
+    def postOptions(self) -> None:
+        """
+        Load the application, and parse the endpoints.
+
+        @raise UsageError: If something cannot be used.
+        """
+        # Before there is a reactor, whose own descriptors would take their place.
+        reopenStandardOutput()
+        # The runners print the usage with every error, and it is long.
+        self._brief = True
+        root = self._loadRoot()
+        self["registry"] = getattr(root, "registry", None)
+        self["root"] = self._mount(root)
+        self._checkLogFile()
+        self["endpoints"] = list(self._parseEndpoints())
+        self._brief = False
+
+    def _mount(self, root: IResource) -> IResource:
+        try:
+            return mounted(root, self["mount"])
+        except ValueError as error:
+            raise UsageError(f"--mount: {error}") from error
+
+    def _loadRoot(self) -> IResource:
+        if self["application"] is None:
+            return DemoResource()
+        option, name = self["application"]
+        loaders = {
+            "class": applications.loadClass,
+            "path": applications.loadPath,
+            "resource": applications.loadResource,
+            "resource-script": applications.loadResourceScript,
+            "wsgi": self._loadWSGI,
+        }
+        try:
+            return loaders[option](name)
+        except ApplicationError as error:
+            raise UsageError(f"--{option}: {error}") from error
+
+    def _loadWSGI(self, name: str) -> IResource:
+        application = applications.loadWSGI(name)
+        self["pool"] = ThreadPool(name="wsgi")
+        return WSGIResource(_reactor(), self["pool"], application)
+
+    def _checkLogFile(self) -> None:
+        if self["logfile"] is None:
+            return
+        try:
+            with open(self["logfile"], "ab"):
+                pass
+        except OSError as error:
+            message = f"--logfile: cannot write to {self['logfile']!r}"
+            raise UsageError(f"{message}: {error.strerror}") from error
+
+    def _parseEndpoints(self) -> Iterable[DescribedEndpoint]:
+        inherited = isListeningSocket(LISTENSOCK_FILENO)
+        default = _INHERITED if inherited else DEFAULT_PORT
+        try:
+            for description in self["ports"] or [default]:
+                yield endpointFromString(_reactor(), description)
+        except ValueError as error:
+            raise UsageError(f"--port: {error}") from error
+
+
+def _reactor() -> Any:
+    # The reactor that was asked for on the command line is installed only
+    # after this module is imported.
+    from twisted.internet import reactor
+
+    return reactor
+
+
+class _HeaderSite(Site):
+    """
+    A site that adds header fields to all responses.
+
+    @ivar extraHeaders: Their names and values.
+    """
+
+    extraHeaders: Iterable[tuple[str, str]] = ()
+
+    def getResourceFor(self, request: Request) -> IResource:
+        """
+        Add the header fields before any resource can set its own.
+
+        @param request: The request.
+        @return: The resource that is to render it.
+        """
+        for name, value in self.extraHeaders:
+            request.responseHeaders.addRawHeader(name, value)
+        resource: IResource = super().getResourceFor(request)
+        return resource
+
+
+def makeService(options: Options) -> MultiService:
+    """
+    Make the service for parsed options.
+
+    @param options: What L{Options.parseOptions} was called on.
+    @return: A service whose only child listens; an C{.rpy} script finds it as
+        L{IServiceCollection} in its registry, to add other services.
+    """
+    parent = MultiService()
+    if isinstance(options["registry"], Componentized):
+        options["registry"].setComponent(IServiceCollection, parent)
+    service = FastCGIService(
+        options["endpoints"],
+        _makeFactory(options),
+        options["grace"],
+        what=_what(options),
+        pool=options["pool"],
+    )
+    service.setServiceParent(parent)
+    return parent
+
+
+def _makeFactory(options: Options) -> FastCGIFactory:
+    site = _HeaderSite(options["root"], FastCGIRequest, logPath=options["logfile"])
+    site.noisy = False
+    site.displayTracebacks = bool(options["display-tracebacks"])
+    site.extraHeaders = options["headers"]
+    factory = FastCGIFactory(site)
+    if options["logfile"] is None:
+        factory.loggingSite = None
+    return factory
+
+
+def _what(options: Options) -> str:
+    if options["application"] is None:
+        return "a demonstration page"
+    name: str = options["application"][1]
+    return name
