@@ -100,7 +100,7 @@ class RequestChannel:
     transport.  It is never the connection itself: pausing, closing and
     counting concern this one request.
 
-    @ivar site: The L{Site} that serves the request.
+    @ivar site: The L{Site<twisted.web.server.Site>} that serves the request.
     @ivar factory: The same, if it keeps an access log.
     @ivar requestId: The request id.
     @ivar role: The role.
@@ -561,8 +561,12 @@ class RequestChannel:
         self._head = b""
         self._connection.stopProducer()
         request, self._request = self._request, None
-        if request is not None:
+        if request is None:
+            return
+        try:
             request.connectionLost(reason)
+        except Exception:
+            log.failure("{uri} failed to take its end", uri=self._path)
 
     # The rest of a transport
 
@@ -601,7 +605,7 @@ class RequestChannel:
         """
         Take a producer for the response.
 
-        @param producer: An L{IPushProducer}, or an
+        @param producer: An L{IPushProducer<twisted.internet.interfaces.IPushProducer>}, or an
             L{IPullProducer<twisted.internet.interfaces.IPullProducer>}.
         @param streaming: Whether it is the former.
         """

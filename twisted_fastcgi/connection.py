@@ -66,13 +66,13 @@ class Limits:
     @ivar paramsBytes: The most bytes that the variables of one request may
         take, as they stand on the wire.  The default, 1 MiB, is far beyond
         what any web server sends: most fit them into one record of 64 KiB.
-        A request beyond it is answered with 431.
+        A request beyond it gets the status 431, I{Request Header Fields Too
+        Large}.
     @ivar params: The most variables of one request.  They cost some 150 bytes
         of memory each beyond their text, so the default of 16384 takes about
-        2 MiB.  A request beyond it is answered with 431.
+        2 MiB.  A request beyond it gets the same.
     @ivar nameLength: The longest name of a variable, in bytes.  The default,
-        65535, is what fits one record.  A request beyond it is answered with
-        431.
+        65535, is what fits one record.  A request beyond it gets the same.
     @ivar bodyBytes: The largest request body, in bytes, or L{None} for any;
         that is the default, because web servers have a limit of their own
         (C{client_max_body_size} in nginx).  A request beyond it is answered

@@ -19,7 +19,10 @@ from twisted.internet.interfaces import (
     IReactorTime,
 )
 from twisted.internet.tcp import Connection
+from twisted.logger import Logger
 from zope.interface import implementer
+
+log = Logger()
 
 #: How many bytes are held back at the most while more are about to be written.
 #: Twisted's transports call themselves full at the same size.
@@ -106,21 +109,22 @@ class Outlet:
         self.held = False
         self._flush()
 
-    def write(self, pieces: Sequence[bytes]) -> None:
+    def write(self, pieces: Sequence[bytes], *, last: bool = False) -> None:
         """
         Send some bytes.
 
         @param pieces: The bytes, in pieces, which are kept as they are.
+        @param last: Whether they are to go out together with what was written
+            just before.
         """
         size = sum(map(len, pieces))
-        if self._pending + size > _HELD_BYTES:
-            # What comes last is kept, for END_REQUEST to go with it.
+        if self._pending + size > _HELD_BYTES and not last:
             self._flush()
         self._pieces += pieces
         self._pending += size
         if size:
             self._wroteNothing = False
-        if not self.held:
+        if not self.held or (last and self._pending > _HELD_BYTES):
             self._flush()
 
     def _flush(self) -> None:
@@ -174,7 +178,7 @@ class Outlet:
         producer = self._producer
         if producer is not None:
             self.unregisterProducer()
-            producer.stopProducing()
+            _stop(producer)
 
     def _register(self, streaming: bool) -> None:
         """
@@ -213,7 +217,7 @@ class Outlet:
         One that has written nothing to be sent, because a compressor keeps it
         or a I{HEAD} request wants no body, is asked again from here.
         """
-        self._asking = None
+        self._cancelAsking()
         if self._producer is None:
             return
         self._wroteNothing = True
@@ -228,16 +232,22 @@ class Outlet:
         producer = self._producer
         self._forgetProducer()
         if producer is not None:
-            producer.stopProducing()
+            _stop(producer)
 
     def _forgetProducer(self) -> None:
         """
         Ask no one for more.
         """
         self._producer = None
-        if self._asking is not None:
-            self._asking.cancel()
-            self._asking = None
+        self._cancelAsking()
+
+    def _cancelAsking(self) -> None:
+        """
+        Do not ask again.
+        """
+        asking, self._asking = self._asking, None
+        if asking is not None and asking.active():
+            asking.cancel()
 
     # Closing
 
@@ -297,6 +307,16 @@ class Outlet:
         self._transport.unregisterProducer()
 
 
+def _stop(producer: IProducer) -> None:
+    """
+    Stop a producer, whatever becomes of it.
+    """
+    try:
+        producer.stopProducing()
+    except Exception:
+        log.failure("{producer} failed to stop", producer=producer)
+
+
 class SocketOutlet(Outlet):
     """
     An outlet that writes straight to the socket for as long as the transport
@@ -338,7 +358,10 @@ class SocketOutlet(Outlet):
             self._buffered = True
             self._awaitEmpty()
         if self._unsent > _HELD_BYTES:
-            self.pauseProducing()
+            if self._streaming:
+                self.pauseProducing()
+            else:
+                self.full = True
 
     def _sendNow(self, pieces: list[bytes]) -> list[bytes]:
         """

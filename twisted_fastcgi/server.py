@@ -199,6 +199,7 @@ class FastCGIProtocol(Protocol):
         """
         # Another one may have begun to arrive already: that has its own time.
         self._stage = _Stage.BUSY
+        self.deadline = None
         self._channel = RequestChannel(self, event)
         self._channel.begin()
 
@@ -346,7 +347,8 @@ class FastCGIProtocol(Protocol):
         self._channel = None
         if self._closing:
             return
-        self._outlet.write([self._connection.endRequest(appStatus, complete=complete)])
+        ending = self._connection.endRequest(appStatus, complete=complete)
+        self._outlet.write([ending], last=True)
         if complete:
             self._requestOver()
         else:
@@ -542,10 +544,10 @@ class FastCGIFactory(ServerFactory):
     """
     Serves L{twisted.web} resources to web servers over FastCGI.
 
-    @ivar site: The L{Site} that is served.
+    @ivar site: The L{Site<twisted.web.server.Site>} that is served.
     @ivar limits: What a peer may use up.
     @ivar reactor: Tells the time.
-    @ivar loggingSite: The same L{Site}, if it is to log each request.
+    @ivar loggingSite: The same L{Site<twisted.web.server.Site>}, if it is to log each request.
     """
 
     protocol = FastCGIProtocol  # type: ignore[assignment]
@@ -561,7 +563,7 @@ class FastCGIFactory(ServerFactory):
     ) -> None:
         """
         @param resourceOrSite: What to serve: the root of some resources, or a
-            whole L{Site}, with its sessions, its access log and its
+            whole L{Site<twisted.web.server.Site>}, with its sessions, its access log and its
             C{requestFactory}, which may be served over HTTP at the same time.
         @param limits: What a peer may use up.
         @param mount: Where in the path the resources begin; see
@@ -569,7 +571,7 @@ class FastCGIFactory(ServerFactory):
         @param reactor: Tells the time.
         @raise TypeError: If C{resourceOrSite} is neither.
         @raise ValueError: If C{mount} is no place in a path, or not C{"/"}
-            with a L{Site}.
+            with a L{Site<twisted.web.server.Site>}.
         """
         if reactor is None:
             from twisted.internet import reactor as globalReactor

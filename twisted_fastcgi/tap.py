@@ -332,7 +332,7 @@ def makeService(options: Options) -> MultiService:
     """
     Make the service for parsed options.
 
-    @param options: What L{Options.parseOptions} was called on.
+    @param options: What C{parseOptions} was called on.
     @return: A service whose only child listens; an C{.rpy} script finds it as
         L{IServiceCollection} in its registry, to add other services.
     """
