@@ -114,10 +114,10 @@ class Limits:
         for name in ("paramsBytes", "params", "nameLength", "connections"):
             if not getattr(self, name) >= 1:
                 raise ValueError(f"{name} must be at least 1: {getattr(self, name)!r}")
-        for name in ("bodyBytes", "queuedAnswers"):
-            number = getattr(self, name)
-            if number is not None and not number >= 0:
-                raise ValueError(f"{name} can't be negative: {number!r}")
+        if self.bodyBytes is not None and not self.bodyBytes >= 0:
+            raise ValueError(f"bodyBytes can't be negative: {self.bodyBytes!r}")
+        if self.queuedAnswers is None or not self.queuedAnswers >= 0:
+            raise ValueError(f"queuedAnswers must be 0 or more: {self.queuedAnswers!r}")
         for name in ("paramsTimeout", "bodyTimeout", "idleTimeout"):
             seconds = getattr(self, name)
             if seconds is not None and not seconds > 0:
@@ -361,7 +361,7 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
         @return: Bytes to be sent, in pieces.
         @raise LocalProtocolError: If no request is there to be answered.
         """
-        self._respond()
+        self._respond(data)
         return encodeStream(RecordType.STDOUT, self.requestId, data)
 
     def sendStderr(self, data: bytes) -> list[bytes]:
@@ -372,7 +372,7 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
         @return: Bytes to be sent, in pieces.
         @raise LocalProtocolError: If no request is there to be answered.
         """
-        self._respond()
+        self._respond(data)
         self._stderrUsed = self._stderrUsed or bool(data)
         return [
             encodeRecord(
@@ -397,7 +397,7 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
         @raise LocalProtocolError: If no request is there to be ended, or the
             status is not a number of 32 bits.
         """
-        if self.outputState is OutputState.ENDED or self.inputState in _UNREADY:
+        if self.inputState in _UNREADY:
             raise LocalProtocolError("there is no request that could be ended")
         ending = encodeEndRequest(self.requestId, appStatus)
         if complete:
@@ -407,13 +407,14 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
         self._requestOver()
         return ending
 
-    def _respond(self) -> None:
+    def _respond(self, data: bytes) -> None:
         """
-        Note that a response has begun.
+        Note that a response has begun, if anything is to be sent.
         """
-        if self.outputState is OutputState.ENDED or self.inputState in _UNREADY:
+        if self.inputState in _UNREADY:
             raise LocalProtocolError("there is no request that could be answered")
-        self.outputState = OutputState.RESPONDING
+        if data:
+            self.outputState = OutputState.RESPONDING
 
     def _requestOver(self) -> None:
         """
