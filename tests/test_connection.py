@@ -240,7 +240,7 @@ class LimitsTests(TableTestCase):
             for value in values
         }
     )
-    def test_accepted(self, name: str, value: float | None) -> None:
+    def test_accepted(self, name: str, value: Any) -> None:
         """
         Limits may be as tight as one, times as short as one likes; L{None} is
         no limit where that is offered.
@@ -809,7 +809,7 @@ class BeginRequestTests(ConnectionTestCase):
         reason = self.assertRejected(event, 3, 503, wire.CANT_MPX_CONN)
         self.assertEqual(reason, "request 1 is in hand on the same connection")
         self.assertEqual(feed(machine, wire.abortRequest(3)), [])
-        expected = [received(1)] if state == "PARAMS" else []
+        expected: list[object] = [received(1)] if state == "PARAMS" else []
         if state != "ENDED":
             last = StreamReceived(wire.STDIN, b"last")
             expected += [last, StreamEnded(wire.STDIN)]

@@ -255,8 +255,8 @@ class ErrorTests(TableTestCase):
     )
     def test_again(self, data: bytes, reason: str) -> None:
         """
-        After the peer's error each pull raises that same error, whatever else
-        arrives; events before it are given before it.
+        After the peer's error each pull raises the same, whatever else arrives;
+        events before it are given before it.
         """
         good = wire.record(HEADER, 7)
         for how, pieces in wire.cuts(good + data):
@@ -270,7 +270,20 @@ class ErrorTests(TableTestCase):
             for _ in range(2):
                 reader.receiveData(good)
                 again = self.assertRaises(RemoteProtocolError, reader.nextEvent)
-                self.assertIs(again, error, how)
+                self.assertEqual(
+                    (type(again), again.args), (type(error), error.args), how
+                )
+
+    def test_keepsNoFrames(self) -> None:
+        """
+        What is raised again does not keep what was at work when the error was
+        found, such as a whole request.
+        """
+        reader = Reader()
+        reader.receiveData(b"GET / HT")
+        first = self.assertRaises(RemoteProtocolError, reader.nextEvent)
+        again = self.assertRaises(RemoteProtocolError, reader.nextEvent)
+        self.assertIsNot(again, first)
 
     def pullAll(self, reader: Reader, pieces: list[bytes], events: list[Told]) -> None:
         """

@@ -140,6 +140,7 @@ class PairTests(TableTestCase):
             "value's length": (b"\x04", "the length of a value"),
             "long length of a name": (b"\x80\0", "a length of four bytes"),
             "long length of a value": (b"\x01\x80\0", "a length of four bytes"),
+            "three bytes of four": (b"\x80\0\0", "a length of four bytes"),
             "name": (b"\x04\x01NA", "the pair b'NA'"),
             "value": (b"\x04\x05NAMEval", "the pair b'NAME'"),
             "long name": (b"\x7f\x05" + b"n" * 127, f"the pair {b'n' * 40!r}"),

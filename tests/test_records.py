@@ -418,7 +418,8 @@ class BodyTests(TableTestCase):
         rest = b"\xff" * 30
         self.assertEqual(decodeBeginRequest(b"\0\1\1" + bytes(5) + rest), (1, True))
         self.assertEqual(decodeEndRequest(b"\0\0\0\7\3" + bytes(3) + rest), (7, 3))
-        self.assertEqual(decodeUnknownType(b"\x63" + rest), 0x63)
+        for content in (b"\x63", b"\x63" + rest):
+            self.assertEqual(decodeUnknownType(content), 0x63)
 
     @table({f"{flags:08b}": (flags,) for flags in (0, 1, 2, 0x80, 0xFE, 0xFF)})
     def test_flags(self, flags: int) -> None:

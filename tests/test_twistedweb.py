@@ -453,7 +453,7 @@ class SessionTests(FastCGITestCase):
         self.assertEqual(answer.body, b"b'1' b'two'")
         self.assertEqual(
             answer.all(b"Set-Cookie"),
-            [b"size=small; HttpOnly", b"taste=sweet; Max-Age=60; Path=/"],
+            [b"size=small; HttpOnly", b"taste=sweet; Path=/; Max-Age=60"],
         )
 
 
@@ -560,7 +560,9 @@ class FileTests(FastCGITestCase):
         self.assertEqual(answer.status, 206)
         head = b"Content-Type: %s\r\n" % answer.header(b"Content-Type")
         parts = message_from_bytes(head + answer.body).get_payload()
-        found = [(part["Content-Range"], part.get_payload(decode=True)) for part in parts]
+        found = [
+            (part["Content-Range"], part.get_payload(decode=True)) for part in parts
+        ]
         self.assertEqual(
             found,
             [
@@ -951,7 +953,7 @@ class ResourceTests(FastCGITestCase):
         self.serve(Text(b""))
         answer = self.ask(Question(method=b"POST"))
         self.assertEqual(answer.status, 405)
-        self.assertEqual(answer.header(b"Allow"), b"GET, HEAD")
+        self.assertEqual({*answer.header(b"Allow").split(b", ")}, {b"GET", b"HEAD"})
 
     def test_redirectTo(self) -> None:
         """
@@ -1060,7 +1062,9 @@ class ResourceTests(FastCGITestCase):
         response = wire.response(exchange.transport.value())
         names = {name.lower() for name, _ in response.headers}
         self.assertEqual((response.status, response.body), (201, b"ok"))
-        self.assertEqual(names, {b"status", b"x-up", b"content-length", b"content-type"})
+        self.assertEqual(
+            names, {b"status", b"x-up", b"content-length", b"content-type"}
+        )
 
     def test_xmlrpc(self) -> None:
         """
@@ -1093,9 +1097,7 @@ class ResourceTests(FastCGITestCase):
         exchange.send(Question().overFastCGI())
         later.callback("<you>")
         response = wire.response(exchange.transport.value())
-        self.assertEqual(
-            response.body, b"<!DOCTYPE html>\n<p><b>&lt;you&gt;</b></p>"
-        )
+        self.assertEqual(response.body, b"<!DOCTYPE html>\n<p><b>&lt;you&gt;</b></p>")
 
     def test_failure(self) -> None:
         """
@@ -1178,7 +1180,8 @@ class GuardTests(FastCGITestCase):
         response = hashed(secret, given[b"nonce"], b"1", b"z", b"auth", wanted)
         return (
             b'Digest username="bilbo", uri="/x", nc=1, cnonce="z", qop=auth, '
-            b'realm="%(realm)b", nonce="%(nonce)b", opaque="%(opaque)b", ' % given
+            b'realm="%(realm)b", nonce="%(nonce)b", opaque="%(opaque)b", '
+            % given
             + b'response="%b"' % response
         )
 
@@ -1337,9 +1340,7 @@ class KleinTests(FastCGITestCase):
         self.assertIn(answer.status, (301, 308))
         self.assertEqual(answer.header(b"Location"), b"http://www.example.com/folder/")
         answer = self.ask(Question(b"/folder"), HTTPS=b"on", SERVER_PORT=b"443")
-        self.assertEqual(
-            answer.header(b"Location"), b"https://www.example.com/folder/"
-        )
+        self.assertEqual(answer.header(b"Location"), b"https://www.example.com/folder/")
         self.assertEqual(self.ask(Question(b"/folder/")).body, b"folder")
 
     def test_form(self) -> None:
@@ -1470,6 +1471,7 @@ class Upload(Request):
 
     told: list[int | None]
     pieces: list[int]
+    early: tuple[Any, ...]
 
     def gotLength(self, length: int | None) -> None:
         """
@@ -1477,6 +1479,12 @@ class Upload(Request):
         """
         self.told = [*getattr(self, "told", []), length]
         self.pieces = []
+        self.early = (
+            self.getHeader(b"host"),
+            self.getCookie(b"name"),
+            self.getClientAddress().host,
+            self.isSecure(),
+        )
         super().gotLength(length)
 
     def handleContentChunk(self, data: bytes) -> None:
@@ -1500,8 +1508,8 @@ class RequestFactoryTests(FastCGITestCase):
 
     def test_bodyArrives(self) -> None:
         """
-        C{gotLength} is called once, and C{handleContentChunk} for each piece
-        when it arrives.
+        C{gotLength} is called once, when header fields, cookies and addresses
+        are known, and C{handleContentChunk} for each piece when it arrives.
         """
         made: list[Upload] = []
 
@@ -1511,11 +1519,11 @@ class RequestFactoryTests(FastCGITestCase):
 
         self.serveRequests(make, lambda request: b"%r" % request.pieces)
         exchange = self.exchange()
-        exchange.send(
-            wire.beginRequest() + wire.params(wire.postVariables(bytes(100000)))
-        )
+        variables = wire.postVariables(bytes(100000), HTTP_COOKIE=b"name=value")
+        exchange.send(wire.beginRequest() + wire.params(variables))
         self.assertEqual(made[0].told, [100000])
-        self.assertEqual(made[0].requestHeaders.getRawHeaders("host"), ["www.example.com"])
+        expected = (b"www.example.com", b"value", "192.0.2.7", False)
+        self.assertEqual(made[0].early, expected)
         exchange.send(wire.stdin(bytes(65000), end=False))
         self.assertEqual(sum(made[0].pieces), 65000)
         self.assertEqual(exchange.responses, [])
@@ -1840,12 +1848,12 @@ class EqualityTests(AsyncTestCase):
         root.putChild(b"redirect", Redirect(b"/data"))
         root.putChild(b"to", Page(lambda request: redirectTo(b"data?x", request)))
         root.putChild(b"tagged", Page(tagged))
-        root.putChild(b"xml", XMLRPC())
         gzipped = EncodingResourceWrapper(
             Page(lambda request: b"x" * 5000), [GzipEncoderFactory()]
         )
         root.putChild(b"gzip", gzipped)
-        names = (*root.children, b"missing", b"data/below")
+        names = (*root.children, b"missing", b"missing/below")
+        root.putChild(b"xml", XMLRPC())
         answers = await self.same(
             root,
             *(Question(b"/" + name) for name in names),
@@ -1855,7 +1863,7 @@ class EqualityTests(AsyncTestCase):
             Question(b"/xml", b"POST", (), dumps((), "none").encode("ascii")),
         )
         self.assertTrue(
-            {200, 302, 304, 403, 404, 405, 410} <= {each.status for each in answers}
+            {200, 302, 304, 403, 404, 410} <= {each.status for each in answers}
         )
 
     async def test_files(self) -> None:

@@ -518,8 +518,12 @@ class ManagementTests(WebServerTestCase):
     def test_unknownType(self) -> None:
         """
         An application may not understand the question; of its answer one byte
-        counts.
+        counts, and the rest is not waited for.
         """
+        machine = asked()
+        machine.getValues([b"A"])
+        sent = wire.record(wire.UNKNOWN_TYPE, 0, b"\x09" + bytes(7))
+        self.assertEqual(feed(machine, sent[:9]), [TypeUnknown(9)])
         for content in (b"\x09" + bytes(7), b"\x09", b"\x09" + b"!" * 300):
             for _, pieces in wire.cuts(wire.record(wire.UNKNOWN_TYPE, 0, content)):
                 machine = asked()

@@ -7,6 +7,7 @@ One request, between its connection and L{twisted.web}.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -108,16 +109,22 @@ class RequestChannel:
     @ivar persistent: Whether the connection stays open afterwards.
     @ivar connected: Whether a response can still be sent.
     @ivar disconnecting: Whether one can't any more.
+    @ivar paused: Whether the application keeps the body waiting.
+    @ivar bodyDone: Whether all of the body has come.
+    @ivar temporaryAdapter: Tells L{twisted.python.components} not to remember
+        this as what the request is for L{IFastCGIRequest}, which it is only
+        until it is finished.
     @ivar _request: The L{twisted.web} request, while there is one.
+    @ivar _gotLength: Whether the request knows the size of its body.
     @ivar _received: How much of the body has come, in bytes.
-    @ivar _paused: Whether the application wants no more of the body for now.
-    @ivar _held: What has come of it since.
+    @ivar _held: What has come of it while it was paused.
     @ivar _heldBytes: The size of that.
-    @ivar _bodyDone: Whether all of the body has come.
     @ivar _delivered: Whether the application has it all.
+    @ivar _started: Whether the response has begun.
     @ivar _head: The header block, while it waits for the body's first piece.
     @ivar _declared: The size of the response's body as its header tells.
     @ivar _sent: How much of that has been sent.
+    @ivar _overrun: Whether the application has written more than that.
     @ivar _bodyAllowed: Whether the response may have a body.
     """
 
@@ -126,6 +133,23 @@ class RequestChannel:
     length: int | None = None
     connected = True
     disconnecting = False
+    paused = False
+    bodyDone = False
+    temporaryAdapter = True
+
+    _appStatus = 0
+    _request: Any = None
+    _gotLength = False
+    _received = 0
+    _held: deque[bytes] | None = None
+    _heldBytes = 0
+    _delivered = False
+    _started = False
+    _head = b""
+    _declared: int | None = None
+    _sent = 0
+    _overrun = False
+    _bodyAllowed = True
 
     def __init__(self, connection: Connection, event: RequestReceived) -> None:
         """
@@ -137,23 +161,10 @@ class RequestChannel:
         self._variables = dict(event.params)
         self.requestId = event.requestId
         self.role = event.role
-        self.site = connection.factory.site
-        self.factory = connection.factory.loggingSite
+        factory = connection.factory
+        self.site = factory.site
+        self.factory = factory.loggingSite
         self.persistent = connection.keepsConnection
-        self._appStatus = 0
-        self._request: Any = None
-        self._received = 0
-        self._gotLength = False
-        self._paused = False
-        self._held: list[bytes] = []
-        self._heldBytes = 0
-        self._bodyDone = False
-        self._delivered = False
-        self._started = False
-        self._head = b""
-        self._declared: int | None = None
-        self._sent = 0
-        self._bodyAllowed = True
 
     # What FastCGI knows of the request
 
@@ -246,7 +257,7 @@ class RequestChannel:
 
         @param data: The piece.
         """
-        if self._bodyDone:
+        if self.bodyDone:
             return
         if self.length is not None:
             # More than was told may come, and is none of the request's.
@@ -255,11 +266,19 @@ class RequestChannel:
         limit = self._connection.limits.bodyBytes
         if limit is not None and self._received > limit:
             self._bodyTooLarge(self._received, limit)
-        elif self._paused:
-            self._held.append(data)
-            self._heldBytes += len(data)
+        elif self.paused:
+            self._hold(data)
         elif data:
             self._guard(self._deliver, data)
+
+    def _hold(self, data: bytes) -> None:
+        """
+        Keep a piece of the body until the application wants it.
+        """
+        if self._held is None:
+            self._held = deque()
+        self._held.append(data)
+        self._heldBytes += len(data)
 
     def _deliver(self, data: bytes) -> None:
         """
@@ -275,14 +294,14 @@ class RequestChannel:
         Note that the body has ended, and let the application have the request
         as soon as it wants it.
         """
-        if self._bodyDone:
+        if self.bodyDone:
             return
         if self.length is not None and self._received < self.length:
             reason = f"{self._received} of {self.length} bytes of the body came"
             self.refuse(400, _SHORT_BODY, reason)
             return
-        self._bodyDone = True
-        if not self._paused:
+        self.bodyDone = True
+        if not self.paused:
             self._guard(self._render)
 
     def _render(self) -> None:
@@ -301,14 +320,7 @@ class RequestChannel:
         """
         Whether as much of the body has come as was told.
         """
-        return self._received == self.length and not self._bodyDone
-
-    @property
-    def bodyDone(self) -> bool:
-        """
-        Whether all of the body has come.
-        """
-        return self._bodyDone
+        return self._received == self.length and not self.bodyDone
 
     @property
     def wantsBody(self) -> bool:
@@ -318,21 +330,22 @@ class RequestChannel:
         return self._heldBytes <= _HELD_BODY_BYTES
 
     @property
-    def paused(self) -> bool:
+    def holding(self) -> bool:
         """
-        Whether the application keeps the body waiting.
+        Whether something waits that the application would take now.
         """
-        return self._paused
+        waiting = self._held or (self.bodyDone and not self._delivered)
+        return bool(waiting) and not self.paused
 
     def deliverHeld(self) -> None:
         """
         Give the application what has come of the body while it was paused.
         """
-        while self._held and not self._paused and self._request is not None:
-            data = self._held.pop(0)
+        while self._held and not self.paused and self._request is not None:
+            data = self._held.popleft()
             self._heldBytes -= len(data)
             self._guard(self._deliver, data)
-        if self._bodyDone and not self._delivered and not self._paused:
+        if self.bodyDone and not self._delivered and not self.paused:
             self._guard(self._render)
 
     def _guard(self, f: Any, *args: object) -> None:
@@ -425,7 +438,7 @@ class RequestChannel:
             log.error("{uri} got 500: {error}", uri=self._path, error=error)
             self._bodyAllowed = False
             self._declared = None
-            return errorPage(500, _FAILED, head=self._request.method == b"HEAD")
+            return errorPage(500, _FAILED, head=self._command == b"HEAD")
 
     def _writeHead(self, head: bytes) -> None:
         """
@@ -467,15 +480,15 @@ class RequestChannel:
         Leave out what is more than the header told.
         """
         allowed = declared - self._sent
-        if len(data) > allowed:
+        if len(data) > allowed and not self._overrun:
+            self._overrun = True
             log.warn(
                 "{uri} writes more than its Content-Length of {declared} bytes; "
                 "the rest is not sent",
                 uri=self._path,
                 declared=declared,
             )
-            data = data[:allowed]
-        return data
+        return data[:allowed]
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         """
@@ -522,7 +535,7 @@ class RequestChannel:
         """
         self.connected = False
         self.disconnecting = True
-        self._held = []
+        self._held = None
         self._heldBytes = 0
 
     # The end that was not wanted
@@ -605,8 +618,9 @@ class RequestChannel:
         """
         Take a producer for the response.
 
-        @param producer: An L{IPushProducer<twisted.internet.interfaces.IPushProducer>}, or an
-            L{IPullProducer<twisted.internet.interfaces.IPullProducer>}.
+        @param producer: An L{IPushProducer
+            <twisted.internet.interfaces.IPushProducer>}, or an L{IPullProducer
+            <twisted.internet.interfaces.IPullProducer>}.
         @param streaming: Whether it is the former.
         """
         if self.connected:
@@ -625,14 +639,14 @@ class RequestChannel:
         """
         Keep the rest of the request body waiting.
         """
-        self._paused = True
+        self.paused = True
 
     def resumeProducing(self) -> None:
         """
         Take the request body again.
         """
-        if self._paused:
-            self._paused = False
+        if self.paused:
+            self.paused = False
             self._connection.pump()
 
     def stopProducing(self) -> None:

@@ -73,13 +73,27 @@ class RecordReader(ABC, Generic[Event]):
         """
         if self._error is not None:
             raise self._error
+        event: Event | None = None
         try:
-            return self._nextEvent()
+            while event is None:
+                if self._contentLeft:
+                    if self._offset == len(self._data):
+                        return None
+                    event = self._take(self._readContent())
+                elif self._skipLeft:
+                    if not self._skip():
+                        return None
+                elif len(self._data) - self._offset < HEADER_LENGTH:
+                    return None
+                else:
+                    event = self._readHeader()
         except RemoteProtocolError as error:
-            self._error = error
+            # One without a traceback, which would keep all that it went through.
+            self._error = type(error)(*error.args)
             self._data = b""
             self._offset = self._contentLeft = self._skipLeft = 0
             raise
+        return event
 
     @property
     def withinRecord(self) -> bool:
@@ -90,27 +104,14 @@ class RecordReader(ABC, Generic[Event]):
             self._contentLeft or self._skipLeft or self._offset < len(self._data)
         )
 
-    def _nextEvent(self) -> Event | None:
+    def _readHeader(self) -> Event | None:
         """
-        Use up received bytes until they make an event.
+        Use up the header of a record.
         """
-        event: Event | None = None
-        while event is None:
-            if self._contentLeft:
-                if self._offset == len(self._data):
-                    return None
-                event = self._take(self._readContent())
-            elif self._skipLeft:
-                if not self._skip():
-                    return None
-            elif len(self._data) - self._offset < HEADER_LENGTH:
-                return None
-            else:
-                header = decodeHeader(self._data, self._offset)
-                type_, requestId, self._contentLeft, self._skipLeft = header
-                self._offset += HEADER_LENGTH
-                event = self._startRecord(type_, requestId, self._contentLeft)
-        return event
+        header = decodeHeader(self._data, self._offset)
+        type_, requestId, self._contentLeft, self._skipLeft = header
+        self._offset += HEADER_LENGTH
+        return self._startRecord(type_, requestId, self._contentLeft)
 
     def _readContent(self) -> bytes:
         """
@@ -118,8 +119,9 @@ class RecordReader(ABC, Generic[Event]):
         """
         start = self._offset
         content = self._data[start : start + self._contentLeft]
-        self._offset += len(content)
-        self._contentLeft -= len(content)
+        size = len(content)
+        self._offset = start + size
+        self._contentLeft -= size
         return content
 
     def _skip(self) -> bool:

@@ -56,6 +56,22 @@ _SWEEP_INTERVAL = 1.0
 _FAREWELL = 1.0
 
 
+class _Stage(Enum):
+    """
+    What a connection waits for.
+    """
+
+    IDLE = "a request"
+    PARAMS = "the rest of a request's variables"
+    BODY = "more of a request's body"
+    BUSY = "the application"
+
+
+# For the reason that twisted_fastcgi.connection has such names, too.
+_IDLE, _PARAMS, _BODY, _BUSY = _Stage
+_NO_REQUEST = InputState.IDLE
+
+
 class FastCGIProtocol(Protocol):
     """
     The application's side of one FastCGI connection: feeds what comes from
@@ -86,7 +102,7 @@ class FastCGIProtocol(Protocol):
         self._readingPaused = False
         self._queuedAnswers = 0
         self._complained = False
-        self._stage = _Stage.BUSY
+        self._stage = _BUSY
 
     # What the transport says
 
@@ -167,7 +183,7 @@ class FastCGIProtocol(Protocol):
         @return: Whether there may be more.
         """
         channel = self._channel
-        if channel is not None and not channel.paused:
+        if channel is not None and channel.holding:
             channel.deliverHeld()
         if self._closing or self._mustWait():
             return False
@@ -198,7 +214,7 @@ class FastCGIProtocol(Protocol):
         Begin a request.
         """
         # Another one may have begun to arrive already: that has its own time.
-        self._stage = _Stage.BUSY
+        self._stage = _BUSY
         self.deadline = None
         self._channel = RequestChannel(self, event)
         self._channel.begin()
@@ -452,7 +468,7 @@ class FastCGIProtocol(Protocol):
         """
         Close the connection, unless a request is on its way.
         """
-        if not self._closing and self._stage is _Stage.IDLE:
+        if not self._closing and self._stage is _IDLE:
             self._closing = True
             self._outlet.close()
 
@@ -463,7 +479,7 @@ class FastCGIProtocol(Protocol):
         Note by when something must have happened.
         """
         stage = self._currentStage()
-        if stage is not self._stage or stage is _Stage.BODY:
+        if stage is not self._stage or stage is _BODY:
             self._stage = stage
             timeout = self._timeout(stage)
             if timeout is None:
@@ -478,55 +494,38 @@ class FastCGIProtocol(Protocol):
         connection = self._connection
         channel = self._channel
         if self._closing:
-            return _Stage.BUSY
-        if channel is not None:
-            if connection.inputState is InputState.ENDED or channel.paused:
-                return _Stage.BUSY
-            return _Stage.BUSY if channel.bodyDone else _Stage.BODY
-        if connection.inputState is InputState.PARAMS or connection.withinRecord:
-            return _Stage.PARAMS
-        return _Stage.IDLE
+            return _BUSY
+        if channel is None:
+            begun = connection.inputState is not _NO_REQUEST
+            return _PARAMS if begun or connection.withinRecord else _IDLE
+        return _BUSY if channel.bodyDone or channel.paused else _BODY
 
     def _timeout(self, stage: _Stage) -> float | None:
         """
         Tell how long a stage may last, in seconds.
         """
-        limits = self.limits
-        if stage is _Stage.IDLE and self._connection.refusing:
-            # A connection that serves nothing is not kept for nothing.
-            return limits.paramsTimeout
-        return {
-            _Stage.IDLE: limits.idleTimeout,
-            _Stage.PARAMS: limits.paramsTimeout,
-            _Stage.BODY: limits.bodyTimeout,
-            _Stage.BUSY: None,
-        }[stage]
+        limits = self.factory.limits
+        if stage is _IDLE and not self._connection.refusing:
+            return limits.idleTimeout
+        if stage is _BODY:
+            return limits.bodyTimeout
+        # A connection that refuses all requests is not kept for nothing.
+        return None if stage is _BUSY else limits.paramsTimeout
 
     def timedOut(self) -> None:
         """
         Act on a deadline that has passed.
         """
         self.deadline = None
-        if self._stage is _Stage.BODY and self._channel is not None:
+        if self._stage is _BODY and self._channel is not None:
             self._channel.bodyTimedOut()
             return
-        if self._stage is _Stage.PARAMS:
+        if self._stage is _PARAMS:
             self.complain(
                 "the connection is closed", "a request began to arrive and stopped"
             )
         self._closing = True
         self._outlet.close()
-
-
-class _Stage(Enum):
-    """
-    What a connection waits for.
-    """
-
-    IDLE = "a request"
-    PARAMS = "the rest of a request's variables"
-    BODY = "more of a request's body"
-    BUSY = "the application"
 
 
 #: What is done with an event, by its class.
@@ -547,7 +546,7 @@ class FastCGIFactory(ServerFactory):
     @ivar site: The L{Site<twisted.web.server.Site>} that is served.
     @ivar limits: What a peer may use up.
     @ivar reactor: Tells the time.
-    @ivar loggingSite: The same L{Site<twisted.web.server.Site>}, if it is to log each request.
+    @ivar loggingSite: The same site, if it is to log each request.
     """
 
     protocol = FastCGIProtocol  # type: ignore[assignment]
@@ -563,8 +562,9 @@ class FastCGIFactory(ServerFactory):
     ) -> None:
         """
         @param resourceOrSite: What to serve: the root of some resources, or a
-            whole L{Site<twisted.web.server.Site>}, with its sessions, its access log and its
-            C{requestFactory}, which may be served over HTTP at the same time.
+            whole L{Site<twisted.web.server.Site>}, with its sessions, its
+            access log and its C{requestFactory}, which may be served over HTTP
+            at the same time.
         @param limits: What a peer may use up.
         @param mount: Where in the path the resources begin; see
             L{twisted_fastcgi.mount.mounted}.  Only for resources.

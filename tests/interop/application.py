@@ -1,0 +1,352 @@
+# Copyright (c) the twisted_fastcgi authors.
+# See LICENSE for details.
+
+"""
+What is served to real web servers.  Every page is there for one of the tests.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IListeningPort, IPushProducer
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+from twisted.web.static import File
+from twisted.web.util import redirectTo
+from zope.interface import implementer
+
+from twisted_fastcgi import IFastCGIRequest
+
+#: How large the large page is, in bytes.
+LARGE = 5 * 1024 * 1024
+
+
+def large() -> bytes:
+    """
+    Make the large page, no two lines of which are the same.
+    """
+    return b"".join(b"%07d\n" % number for number in range(LARGE // 8))
+
+
+class Page(Resource):
+    """
+    A page that is made by a function, whatever follows in the path.
+    """
+
+    isLeaf = True
+
+    def __init__(self, render: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self._render = render
+
+    def render_GET(self, request: Any) -> Any:
+        """
+        Make the page.
+        """
+        return self._render(request)
+
+    render_POST = render_GET
+    render_PUT = render_GET
+
+
+def _text(value: Any) -> Any:
+    """
+    Make what JSON can hold of what has bytes in it, one character a byte.
+    """
+    if isinstance(value, bytes):
+        return value.decode("latin-1")
+    if isinstance(value, dict):
+        return {_text(key): _text(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_text(each) for each in value]
+    return value
+
+
+def echo(request: Any) -> bytes:
+    """
+    Show the request.
+    """
+    body = request.content.read()
+    client = request.getClientAddress()
+    shown = {
+        "method": request.method,
+        "uri": request.uri,
+        "prepath": request.prepath,
+        "postpath": request.postpath,
+        "args": request.args,
+        "headers": dict(request.requestHeaders.getAllRawHeaders()),
+        "client": [client.host, client.port],
+        "protocol": request.clientproto,
+        "secure": request.isSecure(),
+        "length": len(body),
+        "digest": sha256(body).hexdigest(),
+        "kept": request.channel.persistent,
+        "software": IFastCGIRequest(request).params[b"SERVER_SOFTWARE"],
+    }
+    request.setHeader(b"Content-Type", b"application/json")
+    return json.dumps(_text(shown)).encode("ascii")
+
+
+def redirected(request: Any) -> bytes:
+    """
+    Redirect with the code that is asked for.
+    """
+    page = redirectTo(b"/echo?from=redirect", request)
+    request.setResponseCode(int(request.args[b"code"][0]))
+    return page
+
+
+def cookies(request: Any) -> bytes:
+    """
+    Set two cookies, and show those that came.
+    """
+    request.addCookie(b"first", b"1", path=b"/")
+    request.addCookie(b"second", b"two", path=b"/", httpOnly=True)
+    return json.dumps(_text(request.received_cookies)).encode("ascii")
+
+
+def visits(request: Any) -> bytes:
+    """
+    Count the visits of a session.
+    """
+    session = request.getSession()
+    session.visits = getattr(session, "visits", 0) + 1
+    return b"%d" % session.visits
+
+
+def status(request: Any) -> bytes:
+    """
+    Answer with the code that is asked for.
+    """
+    code = int(request.args[b"code"][0])
+    request.setResponseCode(code)
+    return b"" if code in (204, 304) else b"this is %d" % code
+
+
+def accepted(request: Any) -> bytes:
+    """
+    Tell how many connections web servers have made.
+    """
+    readers = reactor.getReaders()
+    ports = [reader for reader in readers if IListeningPort.providedBy(reader)]
+    return b"%d" % sum(port.sessionno for port in ports)
+
+
+def fails(request: Any) -> bytes:
+    """
+    Fail.
+    """
+    raise ZeroDivisionError("as it was asked for")
+
+
+def breaksOff(request: Any) -> int:
+    """
+    Send less than was told.
+    """
+    request.setHeader(b"Content-Length", b"100000")
+    request.write(b"some of it")
+    request.loseConnection()
+    return NOT_DONE_YET
+
+
+def miscounted(request: Any) -> int:
+    """
+    Send ten bytes, whatever length is told.
+    """
+    request.setHeader(b"Content-Length", request.args[b"told"][0])
+    request.write(b"0123456789")
+    request.finish()
+    return NOT_DONE_YET
+
+
+@implementer(IPushProducer)
+class Lines:
+    """
+    Writes pieces to a request for as long as they last.
+    """
+
+    def __init__(self, request: Any, pieces: Iterator[bytes]) -> None:
+        self._request = request
+        self._pieces = pieces
+        self._going = False
+
+    def resumeProducing(self) -> None:
+        """
+        Write until told to pause.
+        """
+        self._going = True
+        while self._going:
+            piece = next(self._pieces, None)
+            if piece is None:
+                self._going = False
+                self._request.unregisterProducer()
+                self._request.finish()
+            else:
+                self._request.write(piece)
+
+    def pauseProducing(self) -> None:
+        """
+        Pause.
+        """
+        self._going = False
+
+    def stopProducing(self) -> None:
+        """
+        Stop.
+        """
+        self._going = False
+
+
+def streamed(request: Any) -> int:
+    """
+    Send the large page in pieces of an odd size, its length unsaid.
+    """
+    content = large()
+    size = 30011
+    pieces = (content[at : at + size] for at in range(0, len(content), size))
+    producer = Lines(request, pieces)
+    request.registerProducer(producer, True)
+    producer.resumeProducing()
+    return NOT_DONE_YET
+
+
+class Meeting(Resource):
+    """
+    Answers nobody until as many as are told are waiting.
+    """
+
+    isLeaf = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting: list[Any] = []
+
+    def render_GET(self, request: Any) -> int:
+        """
+        Wait for the others.
+        """
+        self._waiting.append(request)
+        if len(self._waiting) == int(request.args[b"guests"][0]):
+            guests, self._waiting = self._waiting, []
+            for number, guest in enumerate(guests):
+                guest.write(b"%d" % number)
+                guest.finish()
+        return NOT_DONE_YET
+
+
+class Endings(Resource):
+    """
+    Tells how requests end: C{/silent/x} is never answered and C{/endless/x}
+    never ends; C{/begun/x} waits for either to begin, and C{/ended/x} for its
+    end.
+    """
+
+    isLeaf = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._begun: dict[bytes, Deferred[bytes]] = {}
+        self._ended: dict[bytes, Deferred[bytes]] = {}
+
+    def render_GET(self, request: Any) -> int:
+        """
+        Begin something, or wait for it.
+        """
+        what, token = request.postpath
+        getattr(self, f"_do_{what.decode('ascii')}")(request, token)
+        return NOT_DONE_YET
+
+    def _event(self, events: dict[bytes, Deferred[bytes]], token: bytes) -> Any:
+        """
+        Find what fires when something happens.
+        """
+        return events.setdefault(token, Deferred())
+
+    def _do_silent(self, request: Any, token: bytes) -> None:
+        """
+        Say nothing.
+        """
+        ended = self._event(self._ended, token)
+        request.notifyFinish().addCallbacks(
+            lambda _: ended.callback(b"finished"),
+            lambda why: ended.callback(_name(why)),
+        )
+        self._event(self._begun, token).callback(b"begun")
+
+    def _do_endless(self, request: Any, token: bytes) -> None:
+        """
+        Write as long as somebody reads.
+        """
+        self._do_silent(request, token)
+        producer = Lines(request, iter(lambda: b"x" * 10000, b""))
+        request.registerProducer(producer, True)
+        producer.resumeProducing()
+
+    def _do_begun(self, request: Any, token: bytes) -> None:
+        """
+        Answer when it has begun.
+        """
+        self._answer(request, self._event(self._begun, token))
+
+    def _do_ended(self, request: Any, token: bytes) -> None:
+        """
+        Answer when it has ended.
+        """
+        self._answer(request, self._event(self._ended, token))
+
+    def _answer(self, request: Any, event: Deferred[bytes]) -> None:
+        """
+        Answer with what an event says.
+        """
+
+        def happened(what: bytes) -> bytes:
+            request.write(what)
+            request.finish()
+            return what
+
+        event.addCallback(happened)
+
+
+def _name(failure: Failure) -> bytes:
+    """
+    Tell the name of the exception.
+    """
+    return failure.type.__name__.encode("ascii")
+
+
+def makeRoot() -> Resource:
+    """
+    Put the pages together.
+    """
+    root = Resource()
+    root.putChild(b"", Page(lambda request: b"Hello from the application.\n"))
+    pages = {
+        b"accepted": accepted,
+        b"breaksoff": breaksOff,
+        b"cookies": cookies,
+        b"echo": echo,
+        b"fails": fails,
+        b"large": lambda request: large(),
+        b"miscounted": miscounted,
+        b"redirect": redirected,
+        b"status": status,
+        b"streamed": streamed,
+        b"visits": visits,
+    }
+    for name, page in pages.items():
+        root.putChild(name, Page(page))
+    root.putChild(b"endings", Endings())
+    root.putChild(b"meeting", Meeting())
+    root.putChild(b"source", File(__file__, defaultType="text/plain"))
+    return root
+
+
+#: What C{twistd fastcgi --resource tests.interop.application.root} serves.
+root = makeRoot()

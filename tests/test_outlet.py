@@ -1,0 +1,658 @@
+# Copyright (c) the twisted_fastcgi authors.
+# See LICENSE for details.
+
+"""
+Tests for L{twisted_fastcgi.outlet}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IPullProducer, IPushProducer
+from twisted.internet.protocol import Protocol
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from tests.transports import (
+    OneWayTransport,
+    PushProducer,
+    ServerTransport,
+    SocketPeer,
+    SocketReactor,
+)
+from twisted_fastcgi.outlet import LINGER, Outlet, SocketOutlet, outletFor
+
+
+class Pull:
+    """
+    A pull producer that writes pieces.
+
+    @ivar asked: How often it was asked for one.
+    @ivar stopped: Whether it was stopped.
+    """
+
+    def __init__(self, outlet: Any, *pieces: bytes) -> None:
+        self.asked = 0
+        self.stopped = False
+        self._outlet = outlet
+        self._pieces = iter(pieces)
+
+    def resumeProducing(self) -> None:
+        self.asked += 1
+        piece = next(self._pieces, None)
+        if piece is None:
+            self._outlet.unregisterProducer()
+        else:
+            self._outlet.write([piece])
+
+    def stopProducing(self) -> None:
+        self.stopped = True
+
+
+class OutletServer(Protocol):
+    """
+    A protocol that has nothing but an outlet.
+
+    @ivar outlet: The outlet.
+    @ivar drained: How often it said that it is no longer full.
+    """
+
+    outlet: Outlet
+
+    def __init__(self, clock: Clock, make: Callable[..., Outlet] = Outlet) -> None:
+        self.drained = 0
+        self._clock = clock
+        self._make = make
+
+    def connectionMade(self) -> None:
+        self.outlet = self._make(self.transport, self._clock, self._countDrained)
+
+    def _countDrained(self) -> None:
+        self.drained += 1
+
+    def connectionLost(self, reason: Any = None) -> None:
+        self.outlet.connectionLost()
+
+
+class OutletTests(SynchronousTestCase):
+    """
+    An L{Outlet} writes, and knows when the transport is full.
+    """
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.transport = ServerTransport(stalled=True, bufferSize=65536)
+        self.server = OutletServer(self.clock)
+        self.transport.connect(self.server)
+        self.outlet = self.server.outlet
+
+    def connectOneWay(self) -> None:
+        """
+        Start anew with a transport that can't be closed in one direction.
+        """
+        self.transport = OneWayTransport(stalled=True)
+        self.server = OutletServer(self.clock)
+        self.transport.connect(self.server)
+        self.outlet = self.server.outlet
+
+    def test_interfaces(self) -> None:
+        """
+        To the transport it is a producer of both kinds.
+        """
+        verifyObject(IPushProducer, self.outlet)
+        verifyObject(IPullProducer, self.outlet)
+
+    def test_choice(self) -> None:
+        """
+        Only a transport that is nothing but a socket is written to in another
+        way.
+        """
+        outlet = outletFor(ServerTransport(), self.clock, lambda: None)
+        self.assertIs(type(outlet), Outlet)
+
+    def test_write(self) -> None:
+        """
+        What is written goes out at once, the pieces of one write together.
+        """
+        self.outlet.write([b"a", b"b"])
+        self.outlet.write([b"c"])
+        self.assertEqual(self.transport.writes, [b"ab", b"c"])
+
+    def test_hold(self) -> None:
+        """
+        What is held goes out in one write when it is released, and everything
+        at once again from then on.
+        """
+        self.outlet.hold()
+        self.assertTrue(self.outlet.held)
+        self.outlet.write([b"a", b"b"])
+        self.outlet.write([b"c"])
+        self.assertEqual(self.transport.writes, [])
+        self.outlet.release()
+        self.assertFalse(self.outlet.held)
+        self.outlet.write([b"d"])
+        self.assertEqual(self.transport.writes, [b"abc", b"d"])
+
+    def test_holdNothing(self) -> None:
+        """
+        To release nothing writes nothing.
+        """
+        self.outlet.hold()
+        self.outlet.release()
+        self.assertEqual(self.transport.writes, [])
+
+    def test_holdIsBounded(self) -> None:
+        """
+        No more than 64 KiB are held, or one write.
+        """
+        self.outlet.hold()
+        for _ in range(20):
+            self.outlet.write([b"x" * 10000])
+        self.assertEqual([len(sent) for sent in self.transport.writes], [60000] * 3)
+        self.outlet.write([b"y" * 200000])
+        self.assertEqual(len(self.transport.value()), 200000)
+        self.outlet.release()
+        self.assertEqual(len(self.transport.value()), 400000)
+
+    def test_full(self) -> None:
+        """
+        It is full when the transport says so, and no longer when all is sent;
+        then it tells.
+        """
+        self.outlet.write([b"x" * 65536])
+        self.assertFalse(self.outlet.full)
+        self.outlet.write([b"x"])
+        self.assertTrue(self.outlet.full)
+        self.transport.drain(65536)
+        self.assertTrue(self.outlet.full)
+        self.assertEqual(self.server.drained, 0)
+        self.transport.drain()
+        self.assertFalse(self.outlet.full)
+        self.assertEqual(self.server.drained, 1)
+
+    def test_pushProducer(self) -> None:
+        """
+        A push producer is paused once when it is full, resumed when it is not,
+        and left alone after it was unregistered.
+        """
+        producer = PushProducer()
+        self.outlet.registerProducer(producer, True)
+        self.outlet.write([b"x" * 70000])
+        self.outlet.write([b"x" * 70000])
+        self.assertEqual(producer.calls, ["pause"])
+        self.transport.drain()
+        self.assertEqual(producer.calls, ["pause", "resume"])
+        self.outlet.unregisterProducer()
+        self.outlet.write([b"x" * 70000])
+        self.transport.drain()
+        self.assertEqual(producer.calls, ["pause", "resume"])
+
+    def test_pushProducerWhenFull(self) -> None:
+        """
+        A push producer that comes when it is full is paused at once.
+        """
+        self.outlet.write([b"x" * 70000])
+        producer = PushProducer()
+        self.outlet.registerProducer(producer, True)
+        self.assertEqual(producer.calls, ["pause"])
+
+    def test_pullProducer(self) -> None:
+        """
+        A pull producer is asked at once, and each time that all is sent; from
+        one write to that moment it is full.
+        """
+        producer = Pull(self.outlet, b"a", b"b")
+        self.outlet.registerProducer(producer, False)
+        self.assertEqual(self.transport.writes, [b"a"])
+        self.assertTrue(self.outlet.full)
+        self.transport.drain()
+        self.assertEqual(self.transport.writes, [b"a", b"b"])
+        self.transport.drain()
+        self.assertEqual(producer.asked, 3)
+        self.assertFalse(self.outlet.full)
+        self.transport.drain()
+        self.assertEqual(producer.asked, 3)
+        self.assertIs(self.transport.producer, self.outlet)
+        self.assertIs(self.transport.streaming, True)
+
+    def test_pullProducerWhenFull(self) -> None:
+        """
+        A pull producer that comes when it is full changes nothing for good.
+        """
+        self.outlet.write([b"x" * 70000])
+        self.outlet.registerProducer(Pull(self.outlet, b"y" * 70000), False)
+        self.assertTrue(self.outlet.full)
+        self.transport.drain()
+        self.assertFalse(self.outlet.full)
+        self.outlet.write([b"x" * 70000])
+        self.assertTrue(self.outlet.full)
+
+    def test_pullProducerIdle(self) -> None:
+        """
+        A pull producer that writes nothing is asked again soon, for the
+        transport does not, until it writes something.
+        """
+        producer = Pull(self.outlet, b"", b"", b"a", b"", b"b")
+        self.outlet.registerProducer(producer, False)
+        self.assertEqual(producer.asked, 1)
+        self.clock.advance(0)
+        self.assertEqual(producer.asked, 3)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.transport.drain()
+        self.clock.advance(0)
+        self.assertEqual(producer.asked, 5)
+        self.assertEqual(self.transport.writes, [b"a", b"b"])
+
+    def test_pullProducerIdleAndOthersWrite(self) -> None:
+        """
+        If something else is written meanwhile, it is asked when that is sent,
+        and not twice.
+        """
+        producer = Pull(self.outlet, b"", b"", b"", b"a")
+        self.outlet.registerProducer(producer, False)
+        self.outlet.write([b"other"])
+        self.transport.drain()
+        self.assertEqual(producer.asked, 2)
+        self.assertLessEqual(len(self.clock.getDelayedCalls()), 1)
+        self.outlet.unregisterProducer()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.clock.advance(1)
+        self.assertEqual(producer.asked, 2)
+
+    def test_stopProducer(self) -> None:
+        """
+        A producer of either kind can be stopped, once.
+        """
+        push, pull = PushProducer(), Pull(self.outlet, b"", b"")
+        self.outlet.registerProducer(push, True)
+        self.outlet.stopProducer()
+        self.outlet.registerProducer(pull, False)
+        self.outlet.stopProducer()
+        self.outlet.stopProducer()
+        self.assertEqual(push.calls, ["stop"])
+        self.assertTrue(pull.stopped)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertIs(self.transport.streaming, True)
+
+    def test_connectionLost(self) -> None:
+        """
+        The end of the connection stops the producer, and nothing is left.
+        """
+        for producer, streaming in ((PushProducer(), True), (PushProducer(), False)):
+            self.setUp()
+            self.outlet.registerProducer(producer, streaming)
+            self.outlet.hold()
+            self.outlet.write([b"held"])
+            self.transport.close()
+            self.assertEqual(producer.calls[-1:], ["stop"])
+            self.assertEqual(producer.calls.count("stop"), 1)
+            self.outlet.release()
+            self.assertEqual(self.transport.writes, [])
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_connectionLostWhileLingering(self) -> None:
+        """
+        If the connection ends before its time, nothing is left to be done.
+        """
+        self.outlet.closeGently()
+        self.transport.close()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_close(self) -> None:
+        """
+        To close waits until what was written is sent, held or not, and for no
+        producer.
+        """
+        producer = PushProducer()
+        self.outlet.registerProducer(producer, True)
+        self.outlet.write([b"x" * 70000])
+        self.outlet.hold()
+        self.outlet.write([b"held"])
+        self.outlet.close()
+        self.assertEqual(producer.calls, ["pause", "stop"])
+        self.assertIs(self.transport.producer, None)
+        self.assertTrue(self.transport.connected)
+        self.transport.drain()
+        self.assertFalse(self.transport.connected)
+        self.assertEqual(self.transport.value(), b"x" * 70000 + b"held")
+
+    def test_closeWithPullProducer(self) -> None:
+        """
+        A pull producer is stopped, too, and not asked any more.
+        """
+        producer = Pull(self.outlet, b"a", b"b")
+        self.outlet.registerProducer(producer, False)
+        self.outlet.close()
+        self.assertTrue(producer.stopped)
+        self.transport.drain()
+        self.assertFalse(self.transport.connected)
+        self.assertEqual(self.transport.value(), b"a")
+
+    def test_closeGently(self) -> None:
+        """
+        To close gently closes the way out when all is sent, and the connection
+        two seconds later.
+        """
+        self.outlet.write([b"last"])
+        self.outlet.closeGently()
+        self.assertFalse(self.transport.writeDisconnected)
+        self.transport.drain()
+        self.assertTrue(self.transport.writeDisconnected)
+        self.assertTrue(self.transport.reading)
+        self.clock.advance(LINGER - 0.1)
+        self.assertTrue(self.transport.connected)
+        self.clock.advance(0.1)
+        self.assertFalse(self.transport.connected)
+        self.assertEqual(LINGER, 2.0)
+
+    def test_closeGentlySlowly(self) -> None:
+        """
+        If something is unsent by then, it is waited for.
+        """
+        self.outlet.write([b"last"])
+        self.outlet.closeGently()
+        self.clock.advance(10)
+        self.assertTrue(self.transport.connected)
+        self.transport.drain()
+        self.assertFalse(self.transport.connected)
+        self.assertEqual(self.transport.value(), b"last")
+
+    def test_closeGentlyOneWay(self) -> None:
+        """
+        A transport that can't be closed in one direction is closed.
+        """
+        self.connectOneWay()
+        self.outlet.write([b"last"])
+        self.outlet.closeGently()
+        self.transport.drain()
+        self.assertFalse(self.transport.connected)
+        self.assertEqual(self.transport.value(), b"last")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_abort(self) -> None:
+        """
+        To abort drops what is held, and waits for nothing.
+        """
+        producer = PushProducer()
+        self.outlet.registerProducer(producer, True)
+        self.outlet.hold()
+        self.outlet.write([b"held"])
+        self.outlet.abort()
+        self.outlet.release()
+        self.transport.settle()
+        self.assertFalse(self.transport.connected)
+        self.assertEqual(self.transport.writes, [])
+        self.assertEqual(producer.calls, ["stop"])
+
+    def test_abortAfterClosing(self) -> None:
+        """
+        A connection that waits to be closed can be aborted.
+        """
+        for name in ("close", "closeGently"):
+            self.setUp()
+            self.outlet.write([b"unsent"])
+            getattr(self.outlet, name)()
+            self.outlet.abort()
+            self.transport.settle()
+            self.assertFalse(self.transport.connected)
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class SocketOutletTests(SynchronousTestCase):
+    """
+    A L{SocketOutlet} writes to the socket itself whenever it can.
+    """
+
+    def setUp(self) -> None:
+        self.reactor = SocketReactor()
+        self.connectTo()
+
+    def connectTo(self, **options: Any) -> None:
+        """
+        Make a connection.
+        """
+        self.server = OutletServer(self.reactor, outletFor)
+        self.peer = SocketPeer(self.reactor, self.server, **options)
+        self.addCleanup(self.peer.close)
+        self.outlet = self.server.outlet
+
+    def fill(self) -> bytes:
+        """
+        Write more than the socket takes.
+
+        @return: What was written.
+        """
+        written = b"0123456789" * 30000
+        self.outlet.write([written[:100000], written[100000:200000]])
+        self.outlet.write([written[200000:]])
+        return written
+
+    def test_choice(self) -> None:
+        """
+        TCP and Unix sockets are written to in this way, TLS is not.
+        """
+        self.assertIs(type(self.outlet), SocketOutlet)
+        self.connectTo(overTCP=True)
+        self.assertIs(type(self.outlet), SocketOutlet)
+        transport = self.peer.transport
+        transport.TLS = True
+        # What encrypts stands there then, and takes producers.
+        transport.protocol = ServerTransport()
+        outlet = outletFor(transport, self.reactor, lambda: None)
+        self.assertIs(type(outlet), Outlet)
+        self.assertIs(transport.protocol.producer, outlet)
+        transport.TLS = False
+        transport.protocol = self.server
+
+    def test_atOnce(self) -> None:
+        """
+        What the socket takes is sent without waiting for the reactor.
+        """
+        for overTCP in (False, True):
+            self.connectTo(overTCP=overTCP)
+            self.outlet.write([b"a", b"b"])
+            self.outlet.hold()
+            self.outlet.write([b"c"])
+            self.outlet.write([b"d"])
+            self.outlet.release()
+            self.assertEqual(self.peer.received + self.peer.read(), b"abcd")
+            self.assertEqual(self.reactor.getWriters(), [])
+            self.assertFalse(self.outlet.full)
+
+    def test_manyPieces(self) -> None:
+        """
+        More pieces than one system call takes are sent as well.
+        """
+        pieces = [b"%d " % number for number in range(3000)]
+        self.outlet.write(pieces)
+        self.assertEqual(self.peer.readAll(), b"".join(pieces))
+
+    def test_order(self) -> None:
+        """
+        What the socket does not take is sent by the reactor, and everything
+        after it as well, in the order in which it was written.
+        """
+        written = self.fill()
+        self.outlet.write([b"last"])
+        self.assertEqual(self.peer.readAll(), written + b"last")
+        self.outlet.write([b"at once"])
+        self.assertEqual(self.peer.read(), b"at once")
+
+    def test_anyPieceIsCut(self) -> None:
+        """
+        It may stop in the midst of any piece, or between two.
+        """
+        for size in (1, 1000, 4096, 99999):
+            self.connectTo()
+            written = b"".join(b"%07d " % number for number in range(50000))
+            pieces = [
+                written[start : start + size] for start in range(0, len(written), size)
+            ]
+            for start in range(0, len(pieces), 1500):
+                self.outlet.write(pieces[start : start + 1500])
+            self.assertEqual(self.peer.readAll(), written)
+
+    def test_full(self) -> None:
+        """
+        It is full when more than 64 KiB wait, and says so when all is sent.
+        """
+        self.fill()
+        self.assertTrue(self.outlet.full)
+        self.peer.readAll()
+        self.assertFalse(self.outlet.full)
+        self.assertEqual(self.server.drained, 1)
+        self.outlet.write([b"more"])
+        self.peer.readAll()
+        self.assertEqual(self.server.drained, 1)
+
+    def test_notFull(self) -> None:
+        """
+        A little that has to wait does not make it full.
+        """
+        while not self.reactor.getWriters():
+            self.outlet.write([b"x" * 100])
+        self.assertFalse(self.outlet.full)
+        self.peer.readAll()
+        self.assertEqual(self.server.drained, 0)
+        self.assertIs(self.peer.transport.producer, None)
+
+    def test_pushProducer(self) -> None:
+        """
+        A push producer is paused when it is full, and resumed when all is
+        sent.
+        """
+        producer = PushProducer()
+        self.outlet.registerProducer(producer, True)
+        self.fill()
+        self.assertEqual(producer.calls, ["pause"])
+        self.peer.readAll()
+        self.assertEqual(producer.calls, ["pause", "resume"])
+        self.outlet.unregisterProducer()
+        self.fill()
+        self.peer.readAll()
+        self.assertEqual(producer.calls, ["pause", "resume"])
+
+    def test_pullProducer(self) -> None:
+        """
+        A pull producer is asked each time that all is sent, however large its
+        pieces are, and nobody is asked after it.
+        """
+        pieces = [b"a" * 10, b"b" * 300000, b"c" * 65536, b"d"]
+        producer = Pull(self.outlet, *pieces)
+        self.outlet.registerProducer(producer, False)
+        self.assertEqual(producer.asked, 1)
+        self.assertEqual(self.peer.readAll(), b"".join(pieces))
+        self.assertEqual(producer.asked, 5)
+        self.assertFalse(self.outlet.full)
+        self.assertIs(self.peer.transport.producer, None)
+        self.outlet.write([b"at once"])
+        self.assertEqual(self.peer.read(), b"at once")
+
+    def test_pullProducerIsNotAhead(self) -> None:
+        """
+        A pull producer is not asked for the next piece before the last one is
+        sent, whoever reads how fast.
+        """
+        producer = Pull(self.outlet, *[b"x" * 300000] * 3)
+        self.outlet.registerProducer(producer, False)
+        self.peer.turn()
+        self.assertEqual(producer.asked, 1)
+        self.peer.readAll()
+        self.assertEqual(producer.asked, 4)
+
+    def test_pullProducerWhenFull(self) -> None:
+        """
+        A pull producer that comes when something waits is asked when that is
+        sent.
+        """
+        written = self.fill()
+        producer = Pull(self.outlet, b"a", b"b")
+        self.outlet.registerProducer(producer, False)
+        self.assertEqual(self.peer.readAll(), written + b"ab")
+        self.assertEqual(producer.asked, 3)
+
+    def test_pullProducerLeavesWhenFull(self) -> None:
+        """
+        A pull producer that leaves while something waits to be sent leaves
+        everything as it should be.
+        """
+        producer = Pull(self.outlet, b"x" * 300000)
+        self.outlet.registerProducer(producer, False)
+        self.outlet.unregisterProducer()
+        self.outlet.write([b"y"])
+        self.assertEqual(self.peer.readAll(), b"x" * 300000 + b"y")
+        self.assertEqual(producer.asked, 1)
+        self.assertIs(self.peer.transport.producer, None)
+
+    def test_pullProducerIdle(self) -> None:
+        """
+        A pull producer that writes nothing is asked again.
+        """
+        producer = Pull(self.outlet, b"", b"", b"a", b"", b"b", b"")
+        self.outlet.registerProducer(producer, False)
+        self.assertEqual(self.peer.readAll(), b"ab")
+        self.assertEqual(producer.asked, 7)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_close(self) -> None:
+        """
+        To close waits until all is sent.
+        """
+        for full in (False, True):
+            self.connectTo()
+            written = self.fill() if full else b""
+            self.outlet.hold()
+            self.outlet.write([b"last"])
+            self.outlet.close()
+            self.assertEqual(self.peer.readAll(), written + b"last")
+            self.assertTrue(self.peer.closed)
+            self.assertFalse(self.peer.transport.connected)
+
+    def test_closeGently(self) -> None:
+        """
+        To close gently closes the way out when all is sent, and the connection
+        two seconds later.
+        """
+        for full in (False, True):
+            self.connectTo()
+            written = self.fill() if full else b""
+            self.outlet.closeGently()
+            self.assertEqual(self.peer.readAll(), written)
+            self.assertTrue(self.peer.closed)
+            self.assertTrue(self.peer.transport.connected)
+            self.reactor.advance(2)
+            self.assertFalse(self.peer.transport.connected)
+            self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_abort(self) -> None:
+        """
+        To abort waits for nothing.
+        """
+        producer = PushProducer()
+        self.outlet.registerProducer(producer, True)
+        self.fill()
+        self.outlet.abort()
+        self.peer.turn()
+        self.assertFalse(self.peer.transport.connected)
+        self.assertEqual(producer.calls, ["pause", "stop"])
+
+    def test_peerIsGone(self) -> None:
+        """
+        Writing to a web server that is gone is no error; the transport finds
+        out.
+        """
+        producer = PushProducer()
+        self.outlet.registerProducer(producer, True)
+        self.peer._socket.close()
+        self.outlet.write([b"x"])
+        self.fill()
+        for _ in range(5):
+            self.reactor.turn()
+        self.assertFalse(self.peer.transport.connected)
+        self.assertEqual(producer.calls[-1], "stop")
+        self.assertEqual(producer.calls.count("stop"), 1)
+        self.assertEqual(self.reactor.getReaders() + self.reactor.getWriters(), [])
+        self.outlet.write([b"late"])

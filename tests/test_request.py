@@ -1,0 +1,392 @@
+# Copyright (c) the twisted_fastcgi authors.
+# See LICENSE for details.
+
+"""
+Tests for L{twisted_fastcgi.request.FastCGIRequest}.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.web.iweb import IRequest
+from twisted.web.resource import EncodingResourceWrapper, Resource
+from twisted.web.server import NOT_DONE_YET, GzipEncoderFactory, Request, Session, Site
+from zope.interface.verify import verifyObject
+
+from tests import wire
+from tests.tables import table
+from tests.transports import Application, ServerTestCase, later
+from twisted_fastcgi.request import FastCGIRequest
+
+GET = wire.request(wire.variables())
+
+#: What a resource can find on a request.
+ATTRIBUTES = (
+    "args",
+    "client",
+    "clientproto",
+    "code",
+    "code_message",
+    "cookies",
+    "defaultContentType",
+    "finished",
+    "host",
+    "method",
+    "path",
+    "postpath",
+    "prepath",
+    "producer",
+    "queued",
+    "received_cookies",
+    "requestHeaders",
+    "responseHeaders",
+    "sentLength",
+    "startedWriting",
+    "uri",
+)
+
+#: What those methods of it answer that only tell something.
+METHODS = (
+    "getAllHeaders",
+    "getClientAddress",
+    "getHost",
+    "getPassword",
+    "getRequestHostname",
+    "getRootURL",
+    "getUser",
+    "isSecure",
+    "prePathURL",
+    "URLPath",
+)
+
+
+def described(request: Any) -> dict[str, Any]:
+    """
+    Tell all that a resource can find on a request.
+    """
+    found = {name: getattr(request, name) for name in ATTRIBUTES}
+    found.update({name: repr(getattr(request, name)()) for name in METHODS})
+    found["content"] = request.content.read()
+    # The web server's to say, so there is no need to have it.
+    for name in (b"server", b"date"):
+        found["responseHeaders"].removeHeader(name)
+    return found
+
+
+class LikeAnyOtherTests(ServerTestCase):
+    """
+    A L{FastCGIRequest} is like any other request.
+    """
+
+    def ask(self, sent: bytes, requestFactory: Any = None, **attributes: Any) -> Any:
+        """
+        Have a resource see a request.
+
+        @return: What is on it, and the answer.
+        """
+        seen: list[Any] = []
+
+        class Describing(Resource):
+            isLeaf = True
+
+            def render(self, request: Any) -> bytes:
+                seen.append(described(request))
+                return b"hello"
+
+        site = Site(Describing(), requestFactory, reactor=self.clock)
+        for name, value in attributes.items():
+            setattr(site, name, value)
+        self.serve(site)
+        transport = self.exchange(sent)
+        return seen, transport.value()
+
+    @table({name: (sent,) for name, sent in wire.captures().items()})
+    def test_captures(self, sent: bytes) -> None:
+        """
+        All that a resource can find on it is the same as on any other request
+        that real web servers have made, and the answer is the same.
+        """
+        self.assertEqual(self.ask(sent), self.ask(sent, lambda *args: Request(*args)))
+
+    @table(
+        {
+            "a query": (
+                wire.variables(REQUEST_URI=b"/?a=b&a=c&d&e=", QUERY_STRING=b"x"),
+                b"",
+            ),
+            "an odd path": (wire.variables(b"//a%2Fb/../%zz;c?d"), b""),
+            "cookies": (wire.variables(HTTP_COOKIE=b"a=b; c=d;e; f=g=h"), b""),
+            "a user": (wire.variables(HTTP_AUTHORIZATION=b"Basic YTpi"), b""),
+            "TLS": (wire.variables(HTTPS=b"on", SERVER_PORT=b"443"), b""),
+            "an empty form": (
+                wire.postVariables(
+                    b"",
+                    REQUEST_URI=b"/?a=b",
+                    QUERY_STRING=b"a=b",
+                    CONTENT_TYPE=b"application/x-www-form-urlencoded",
+                ),
+                b"",
+            ),
+            "a form": (
+                wire.postVariables(
+                    b"a=b&c=d",
+                    CONTENT_TYPE=b"application/x-www-form-urlencoded",
+                ),
+                b"a=b&c=d",
+            ),
+            "a body": (wire.postVariables(b"body"), b"body"),
+        }
+    )
+    def test_others(self, variables: dict[bytes, bytes], body: bytes) -> None:
+        """
+        That holds for requests that they might make.
+        """
+        sent = wire.request(variables, body)
+        self.assertEqual(self.ask(sent), self.ask(sent, lambda *args: Request(*args)))
+
+    def test_noForms(self) -> None:
+        """
+        It parses no forms if its site does not.
+        """
+        body = b"a=b"
+        form = b"application/x-www-form-urlencoded"
+        sent = wire.request(wire.postVariables(body, CONTENT_TYPE=form), body)
+        for parse, args in ((True, {b"a": [b"b"]}), (False, {})):
+            seen, _ = self.ask(sent, _parsePOSTFormSubmission=parse)
+            self.assertEqual(seen[0]["args"], args)
+
+    def test_ownContentFile(self) -> None:
+        """
+        A site can say what the body is kept in, of a request without one, too.
+        """
+        lengths: list[int | None] = []
+
+        def getContentFile(length: int | None) -> BytesIO:
+            lengths.append(length)
+            return BytesIO()
+
+        body = b"0123"
+        sent = GET + wire.request(wire.postVariables(body), body)
+        seen, _ = self.ask(sent, getContentFile=getContentFile)
+        self.assertEqual(lengths, [0, 4])
+        self.assertEqual([found["content"] for found in seen], [b"", body])
+
+    def test_interface(self) -> None:
+        """
+        It provides the interface of requests.
+        """
+        application = self.serve(later)
+        self.exchange(GET)
+        self.assertIsInstance(application.request, FastCGIRequest)
+        verifyObject(IRequest, application.request)
+
+    def test_changes(self) -> None:
+        """
+        What is changed on it stays changed.
+        """
+        application = self.serve(later)
+        self.exchange(wire.request(wire.variables(HTTP_COOKIE=b"a=b")))
+        request = application.request
+        request.requestHeaders.setRawHeaders(b"x", [b"y"])
+        self.assertEqual(request.getHeader(b"x"), b"y")
+        request.received_cookies[b"c"] = b"d"
+        self.assertEqual(request.getCookie(b"a"), b"b")
+        self.assertEqual(request.getCookie(b"c"), b"d")
+        request.setHost(b"example.org", 80)
+        self.assertEqual(request.getRequestHostname(), b"example.org")
+        request.client = None
+        self.assertIs(request.getClientAddress(), None)
+        request.content = BytesIO(b"other")
+        self.assertEqual(request.content.read(), b"other")
+
+    def test_lateQuestions(self) -> None:
+        """
+        It can be asked when it is over; only its body is gone.
+        """
+        application = self.serve()
+        self.exchange(wire.request(wire.variables(HTTP_COOKIE=b"a=b")))
+        request = application.request
+        self.assertEqual(request.getHeader(b"host"), b"www.example.com")
+        self.assertEqual(request.getCookie(b"a"), b"b")
+        self.assertEqual(request.getClientAddress().host, "192.0.2.7")
+        self.assertEqual(request.getHost().host, "192.0.2.1")
+
+    def test_contentOfUnasked(self) -> None:
+        """
+        A body that is not there has nothing in it, before the end; to look at
+        the class is no harm.
+        """
+        seen: list[bytes] = []
+
+        class Reading(Resource):
+            isLeaf = True
+
+            def render(self, request: Any) -> Any:
+                return b"x" if request.method == b"HEAD" else self.read(request)
+
+            def read(self, request: Any) -> Any:
+                seen.append(request.content.read())
+                request.content.seek(0)
+                return b"y"
+
+        self.serve(Reading())
+        unread = wire.request(wire.variables(REQUEST_METHOD=b"HEAD"))
+        transport = self.exchange(unread + GET + unread)
+        self.assertEqual(transport.statuses(), [200] * 3)
+        self.assertEqual(seen, [b""])
+        self.assertIsNotNone(FastCGIRequest.content)
+
+    def test_abortedUnread(self) -> None:
+        """
+        A request without a body can be aborted.
+        """
+        application = self.serve(self.unread)
+        transport = self.exchange(GET, wire.abortRequest())
+        self.assertEqual(transport.response().appStatus, 1)
+        self.assertEqual(application.requests, [])
+
+    def unread(self, request: Any) -> Any:
+        """
+        Answer later, and forget the request.
+        """
+        application: Any = self.factory.site.resource
+        application.requests.clear()
+        return NOT_DONE_YET
+
+    def test_session(self) -> None:
+        """
+        A session is found again by its cookie.
+        """
+        sessions: list[Session] = []
+
+        def render(request: Any) -> bytes:
+            sessions.append(request.getSession())
+            return b"x"
+
+        self.serve(render)
+        answer = self.exchange(GET).response()
+        cookie = (answer.header(b"Set-Cookie") or b"").partition(b";")[0]
+        self.exchange(wire.request(wire.variables(HTTP_COOKIE=cookie)))
+        self.assertIs(sessions[0], sessions[1])
+        sessions[0].expire()
+
+    @table({"wanted": (b"gzip", b"gzip"), "not wanted": (b"", None)})
+    def test_encoder(self, accepted: bytes, encoding: bytes | None) -> None:
+        """
+        A resource can encode its responses.
+        """
+        wrapped = EncodingResourceWrapper(
+            Application(b"x" * 1000), [GzipEncoderFactory()]
+        )
+        self.serve(wrapped)
+        sent = wire.request(wire.variables(HTTP_ACCEPT_ENCODING=accepted))
+        answer = self.exchange(sent).response()
+        self.assertEqual(answer.header(b"Content-Encoding"), encoding)
+        self.assertEqual(len(answer.body) == 1000, encoding is None)
+
+    def test_optionsAsterisk(self) -> None:
+        """
+        C{OPTIONS *} is answered by Twisted, no resource sees it; what is the
+        web server's to say is not said.
+        """
+        application = self.serve()
+        variables = wire.variables(b"/", REQUEST_METHOD=b"OPTIONS", REQUEST_URI=b"*")
+        for _ in range(2):
+            answer = self.exchange(wire.request(variables)).response()
+            self.assertEqual(answer.status, 200)
+            names = {name for name, _ in answer.headers}
+            self.assertFalse({b"Server", b"Date"} & names)
+        self.assertEqual(application.requests, [])
+
+
+class FailureTests(ServerTestCase):
+    """
+    What a L{FastCGIRequest} does when its processing fails.
+    """
+
+    def test_deferredFails(self) -> None:
+        """
+        It can be told of a failure at any time before its end.
+        """
+        waiting: Deferred[None] = Deferred()
+
+        def render(request: Any) -> Any:
+            waiting.addErrback(request.processingFailed)
+            waiting.addErrback(lambda failure: None)
+            return NOT_DONE_YET
+
+        self.serve(render)
+        transport = self.exchange(GET)
+        self.assertEqual(transport.value(), b"")
+        waiting.errback(ZeroDivisionError("on purpose"))
+        answer = transport.response()
+        self.assertEqual((answer.status, answer.appStatus), (500, 1))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertTrue(transport.connected)
+
+    def test_midway(self) -> None:
+        """
+        If the response has begun by then, it is given up.
+        """
+        application = self.serve(later)
+        transport = self.exchange(GET)
+        application.request.write(b"half")
+        application.request.processingFailed(failureOf(ZeroDivisionError("purpose")))
+        transport.settle()
+        answer = transport.response(unfinished=True)
+        self.assertEqual((answer.body, answer.ended), (b"half", False))
+        self.assertFalse(transport.connected)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    @table(
+        {
+            "aborted": (lambda request, transport: transport.receive(ABORT),),
+            "connection lost": (lambda request, transport: transport.close(),),
+            "finished": (lambda request, transport: request.finish(),),
+        }
+    )
+    def test_afterTheEnd(self, end: Any) -> None:
+        """
+        A failure after the end is logged, and nothing else comes of it.
+        """
+        application = self.serve(later)
+        transport = self.exchange(GET)
+        request = application.request
+        end(request, transport)
+        before = transport.value()
+        failure = failureOf(ZeroDivisionError("on purpose"))
+        self.assertIs(request.processingFailed(failure), failure)
+        self.assertEqual(transport.value(), before)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_finishAndRaise(self) -> None:
+        """
+        So is a failure of a resource that has finished its response.
+        """
+
+        def render(request: Any) -> Any:
+            request.write(b"all")
+            request.finish()
+            raise ZeroDivisionError("on purpose")
+
+        self.serve(render)
+        transport = self.exchange(GET * 2)
+        answers = [(found.body, found.stdoutEnded) for found in transport.responses()]
+        self.assertEqual(answers, [(b"all", True)] * 2)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+        self.assertEqual(len(self.flushLoggedErrors()), 0)
+
+
+ABORT = wire.abortRequest()
+
+
+def failureOf(error: Exception) -> Any:
+    """
+    Make a failure.
+    """
+    from twisted.python.failure import Failure
+
+    return Failure(error)
