@@ -428,8 +428,8 @@ class RequestChannel:
         Make the header block; one that says 500 if the application's is none.
         """
         drop: tuple[bytes, ...] = ()
-        if not isinstance(self._request, FastCGIRequest):
-            # What other requests set for every response is the web server's.
+        if not isinstance(self._request, FastCGIRequest) or self._path == b"*":
+            # What Twisted sets for every response is the web server's to say.
             named = headers.getRawHeaders(b"server") == [twistedVersion]
             drop = (b"date", b"server") if named else (b"date",)
         try:

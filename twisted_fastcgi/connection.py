@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, ClassVar
+from typing import Any
 
 from twisted_fastcgi.errors import (
     LimitExceeded,
@@ -42,6 +42,7 @@ from twisted_fastcgi.records import (
     encodeEndRequest,
     encodeHeader,
     encodeRecord,
+    encodeResponseEnd,
     encodeStream,
     encodeUnknownType,
 )
@@ -158,6 +159,13 @@ class Action(Enum):
     REFUSE = "answer 400"
     FAIL = "close the connection"
 
+
+# The members that every request needs: before Python 3.12, to look one up in
+# its enumeration takes longer than to call a method.
+_BEGIN_REQUEST = RecordType.BEGIN_REQUEST
+_PARAMS = RecordType.PARAMS
+_IDLE = InputState.IDLE
+_ENDED = InputState.ENDED
 
 #: What is done with a record of the request in hand; ignored where nothing is
 #: said.  A stream that has ended stays ended: web servers exist that send a
@@ -332,7 +340,7 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
         self.roles = frozenset(roles)
         self.refusing = False
         self.keepConnection = True
-        self.inputState = InputState.IDLE
+        self._enter(InputState.IDLE)
         self.outputState = OutputState.ENDED
         self.inputPending = False
         self.requestId = NULL_REQUEST_ID
@@ -399,9 +407,8 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
         """
         if self.inputState in _UNREADY:
             raise LocalProtocolError("there is no request that could be ended")
-        ending = encodeEndRequest(self.requestId, appStatus)
-        if complete:
-            ending = encodeRecord(RecordType.STDOUT, self.requestId) + ending
+        encode = encodeResponseEnd if complete else encodeEndRequest
+        ending = encode(self.requestId, appStatus)
         if self._stderrUsed:
             ending = encodeRecord(RecordType.STDERR, self.requestId) + ending
         self._requestOver()
@@ -420,10 +427,10 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
         """
         Make the id of the request in hand inactive.
         """
-        unread = self.inputState is not InputState.ENDED
+        unread = self.inputState is not _ENDED
         self.inputPending = unread or self._strayInput
         self._strayInput = False
-        self.inputState = InputState.IDLE
+        self._enter(_IDLE)
         self.outputState = OutputState.ENDED
         self._params = b""
         self._stderrUsed = False
@@ -438,13 +445,11 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
         """
         if requestId == NULL_REQUEST_ID:
             return self._startManagement(type_, contentLength)
-        if self.inputState is not InputState.IDLE and requestId == self.requestId:
-            action = INPUT_ACTIONS[self.inputState].get(type_, Action.IGNORE)
-            event: ApplicationEvent | None = self._ACTIONS[action](
-                self, type_, contentLength
-            )
+        if requestId == self.requestId and self.inputState is not _IDLE:
+            act = self._actions.get(type_, ApplicationConnection._ignoreRecord)
+            event: ApplicationEvent | None = act(self, type_, contentLength)
             return event
-        if type_ == RecordType.BEGIN_REQUEST:
+        if type_ == _BEGIN_REQUEST:
             return self._startBeginRequest(requestId, contentLength)
         # Section 3.3: records of an inactive id are ignored.
         self._ignore()
@@ -456,7 +461,7 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
         """
         Answer a management record (section 4).
         """
-        if type_ == RecordType.BEGIN_REQUEST:
+        if type_ == _BEGIN_REQUEST:
             raise RemoteProtocolError("BEGIN_REQUEST with request id 0")
         if type_ == RecordType.GET_VALUES:
             return self._collect(contentLength, self._getValues)
@@ -502,7 +507,7 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
         """
         role, keepConnection = decodeBeginRequest(content)
         self.keepConnection = self.keepConnection and keepConnection
-        if self.inputState is not InputState.IDLE:
+        if self.inputState is not _IDLE:
             reason = f"request {self.requestId} is in hand on the same connection"
             return self._refuse(requestId, ProtocolStatus.CANT_MPX_CONN, reason)
         if self.refusing:
@@ -513,7 +518,7 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
             return self._refuse(requestId, ProtocolStatus.UNKNOWN_ROLE, reason)
         self.requestId = requestId
         self._role = role
-        self.inputState = InputState.PARAMS
+        self._enter(InputState.PARAMS)
         self.outputState = OutputState.SILENT
         return None
 
@@ -523,7 +528,7 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
         """
         Answer a request that is not begun.
         """
-        if self.inputState is InputState.IDLE:
+        if self.inputState is _IDLE:
             self.inputPending = True
         else:
             self._strayInput = True
@@ -538,7 +543,7 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
         """
         if not contentLength:
             return self._endStream(type_)
-        if type_ == RecordType.PARAMS:
+        if type_ == _PARAMS:
             return self._startParams(contentLength)
         self._pass(lambda piece: StreamReceived(type_, piece))
         return None
@@ -571,9 +576,9 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
         """
         Go on to the next stream.
         """
-        if type_ == RecordType.PARAMS:
+        if type_ == _PARAMS:
             return self._endParams()
-        self.inputState = INPUT_ORDER[self._role][self.inputState]
+        self._enter(INPUT_ORDER[self._role][self.inputState])
         return StreamEnded(type_)
 
     def _endParams(self) -> ApplicationEvent:
@@ -590,7 +595,7 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
         except RemoteProtocolError as error:
             return self._rejectBegun(400, _BAD_PARAMS, str(error))
         self._params = b""
-        self.inputState = INPUT_ORDER[self._role][InputState.PARAMS]
+        self._enter(INPUT_ORDER[self._role][InputState.PARAMS])
         return RequestReceived(self.requestId, self._role, params)
 
     def _rejectBegun(
@@ -636,14 +641,29 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
             f"{RecordType(type_).name} for request {self.requestId}, which is in hand"
         )
 
-    _ACTIONS: ClassVar[Mapping[Action, Any]] = {
-        Action.TAKE: _takeRecord,
-        Action.IGNORE: _ignoreRecord,
-        Action.ABORT: _abort,
-        Action.REFUSE: _refuseRecord,
-        Action.FAIL: _fail,
-    }
+    def _enter(self, state: InputState) -> None:
+        """
+        Go on to a state of the input.
+        """
+        self.inputState = state
+        self._actions = _HANDLERS[state]
 
+
+#: L{INPUT_ACTIONS} with the methods in place of their names.
+_METHODS: Mapping[Action, Any] = {
+    Action.TAKE: ApplicationConnection._takeRecord,
+    Action.IGNORE: ApplicationConnection._ignoreRecord,
+    Action.ABORT: ApplicationConnection._abort,
+    Action.REFUSE: ApplicationConnection._refuseRecord,
+    Action.FAIL: ApplicationConnection._fail,
+}
+_HANDLERS: Mapping[InputState, Mapping[int, Any]] = {
+    state: {
+        type_: _METHODS[action]
+        for type_, action in INPUT_ACTIONS.get(state, {}).items()
+    }
+    for state in InputState
+}
 
 #: The states of the input in which nothing can be answered: section 6.2 wants
 #: the variables to be complete before.

@@ -89,6 +89,9 @@ class FastCGIRequest(Request):
     C{client}, C{host}, and the C{content} of a request without a body only
     when it is asked for them: for most resources that is half of the work.
     It sets no I{Server} and I{Date}, which the web server does.
+
+    It is for L{FastCGIFactory<twisted_fastcgi.server.FastCGIFactory>} alone,
+    which uses it in place of Twisted's: over HTTP it would not work.
     """
 
     client = _Lazy(lambda request: request._fastcgi.getPeer())
@@ -184,13 +187,15 @@ class FastCGIRequest(Request):
         @return: The same.
         """
         channel = getattr(self, "channel", None)
-        if channel is not None:
-            channel.appStatus = 1
-        if channel is None or not self.startedWriting:
-            super().processingFailed(reason)
+        if channel is None:
+            self._log.failure("{uri} failed after its end", reason, uri=self.uri)
             return reason
-        self._log.failure("{uri} failed midway", failure=reason, uri=self.uri)
-        self.loseConnection()
+        channel.appStatus = 1
+        if self.startedWriting:
+            self._log.failure("{uri} failed midway", reason, uri=self.uri)
+            self.loseConnection()
+        else:
+            super().processingFailed(reason)
         return reason
 
     def finish(self) -> None:

@@ -505,12 +505,12 @@ class FastCGIProtocol(Protocol):
         Tell how long a stage may last, in seconds.
         """
         limits = self.factory.limits
-        if stage is _IDLE and not self._connection.refusing:
-            return limits.idleTimeout
-        if stage is _BODY:
-            return limits.bodyTimeout
-        # A connection that refuses all requests is not kept for nothing.
-        return None if stage is _BUSY else limits.paramsTimeout
+        if stage is _IDLE:
+            # One that refuses all requests is not kept for nothing.
+            return _FAREWELL if self._connection.refusing else limits.idleTimeout
+        if stage is _PARAMS:
+            return limits.paramsTimeout
+        return limits.bodyTimeout if stage is _BODY else None
 
     def timedOut(self) -> None:
         """
@@ -620,7 +620,6 @@ class FastCGIFactory(ServerFactory):
         """
         Stop the site, too.
         """
-        self._stopSweeping()
         self.site.doStop()
 
     # Called by the connections
