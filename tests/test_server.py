@@ -1082,6 +1082,19 @@ class BodyTests(ServerTestCase):
         transport = self.exchange(wire.request(POST, b"0123456789") + wire.stdin())
         self.assertServes(transport)
 
+    def test_tooMuchLater(self) -> None:
+        """
+        What comes after the body's last byte is left out also if it comes
+        while the application is at work.
+        """
+        application = self.serve(later)
+        transport = self.exchange(BEFORE["body"], wire.stdin(b"56789", end=False))
+        transport.receive(wire.stdin(b"more", end=False), wire.stdin(b"still more"))
+        application.request.finish()
+        self.assertEqual(transport.response().status, 200)
+        self.assertEqual([seen[3] for seen in application.seen], [b"0123456789"])
+        self.assertEqual(self.logged(), [])
+
     def test_largeBody(self) -> None:
         """
         A large body arrives as it was sent.
@@ -1500,6 +1513,31 @@ class AbortTests(ServerTestCase):
         channel.abortConnection()
         request.write(b"more")
         self.assertEqual(transport.value(), before)
+
+    @table(
+        {
+            "by the application": (
+                lambda protocol, channel: channel.abortConnection(),
+            ),
+            "by the server": (lambda protocol, channel: protocol.abortConnection(),),
+        }
+    )
+    def test_abortedHere(self, abort: Any) -> None:
+        """
+        Between the moment that the connection is aborted and that when it is
+        gone nothing is sent, whatever the application does.
+        """
+        for end in ("finish", "loseConnection"):
+            request, transport, _ = self.begin()
+            channel = request.channel
+            abort(transport.protocol, channel)
+            request.write(b"late")
+            channel.writeStderr(b"late")
+            getattr(request, end)()
+            transport.settle()
+            self.assertEqual(transport.value(), b"")
+            self.assertFalse(transport.connected)
+            self.assertEqual(self.factory.connectionCount, 0)
 
     def test_protocolErrorEndsRequest(self) -> None:
         """

@@ -345,8 +345,9 @@ class SocketPeer:
         mine, theirs = _tcpPair() if overTCP else socket.socketpair()
         mine.setblocking(False)
         theirs.setblocking(False)
-        # As little room as the system allows, so that it is full soon.
-        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        if not overTCP:
+            # As little room as the system allows, so that it is full soon.
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         self._socket = mine
         self.transport: Any
         if overTCP:
@@ -392,10 +393,14 @@ class SocketPeer:
 
         @return: All that has ever been read.
         """
-        idle = 0
-        while idle < 3 and not self.closed:
+        while not self.closed:
             self.reactor.turn()
-            idle = 0 if self.read() else idle + 1
+            # TCP may be a little late, even within one machine.
+            waiting = 0.25 if self.reactor.getWriters() else 0.005
+            if not self.read() and not any(
+                select.select([self._socket], self.reactor.getWriters(), [], waiting)
+            ):
+                break
         return self.received
 
     def close(self) -> None:

@@ -419,7 +419,7 @@ class RequestChannel:
             request.chunked = 0
             headers.removeHeader(b"transfer-encoding")
         self._started = True
-        self._bodyAllowed = request.method != b"HEAD" and int(code) not in NO_BODY_CODES
+        self._bodyAllowed = self._command != b"HEAD" and int(code) not in NO_BODY_CODES
         self._declared = cgi.declaredLength(headers) if self._bodyAllowed else None
         self._writeHead(self._makeHead(int(code), reason, headers))
 
