@@ -14,9 +14,11 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.protocol import ServerFactory
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
+from twisted.test.iosim import FakeTransport, IOPump, connect
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
 
@@ -279,3 +281,58 @@ class Producer:
         Note that.
         """
         self.log.append("stop")
+
+
+class Whole(Producer):
+    """
+    Produces some bytes at once.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(len(content))
+        self._content = content
+
+    def startProducing(self, consumer: Any) -> Deferred[None]:
+        """
+        Produce them.
+        """
+        consumer.write(self._content)
+        return succeed(None)
+
+
+@implementer(IStreamClientEndpoint)
+class IOSimEndpoint:
+    """
+    A server to connect to, in memory.
+
+    @ivar clock: Tells the time.
+    @ivar pumps: What moves the bytes of each connection.
+    """
+
+    def __init__(self, server: ServerFactory) -> None:
+        self.clock = Clock()
+        self.pumps: list[IOPump] = []
+        self._server = server
+
+    def connect(self, factory: IProtocolFactory) -> Deferred[Any]:
+        """
+        Connect.
+        """
+        client = factory.buildProtocol(None)
+        server = self._server.buildProtocol(None)
+        self.pumps.append(
+            connect(
+                server,
+                FakeTransport(server, isServer=True),
+                client,
+                FakeTransport(client, isServer=False),
+            )
+        )
+        return succeed(client)
+
+    def pump(self) -> None:
+        """
+        Move all bytes that there are.
+        """
+        while any([pump.pump() for pump in self.pumps]):
+            pass

@@ -1091,6 +1091,41 @@ class CheckVariablesTests(SynchronousTestCase):
             self.assertIn("one line", str(caught.exception))
 
 
+class CheckContentTypeTests(SynchronousTestCase):
+    """
+    L{cgi.checkContentType}.
+    """
+
+    def test_good(self) -> None:
+        """
+        Media types pass, and so does what is none but stays on its line.
+        """
+        for value in (b"", b"text/plain; charset=utf-8", b"a\tb", b"\xe9\x80\xff"):
+            cgi.checkContentType({b"CONTENT_TYPE": value})
+        cgi.checkContentType({})
+
+    def test_endOfLine(self) -> None:
+        """
+        What Python takes for the end of a line is refused, for the sake of
+        Python's own parser of media types, which fails on it.
+        """
+        for bad in (b"\x0b", b"\x0c", b"\x1c", b"\x1d", b"\x1e", b"\x85"):
+            error = self.assertRaises(
+                RemoteProtocolError,
+                cgi.checkContentType,
+                {b"CONTENT_TYPE": b"a/b" + bad + b"c"},
+            )
+            self.assertIn("CONTENT_TYPE", str(error))
+        for code in range(256):
+            text = bytes((code,)).decode("latin-1")
+            if len(f"a{text}b".splitlines()) > 1 and code not in b"\r\n":
+                self.assertRaises(
+                    RemoteProtocolError,
+                    cgi.checkContentType,
+                    {b"CONTENT_TYPE": bytes((code,))},
+                )
+
+
 class LaxHeaders(Headers):
     """
     Headers that believe everything, as those of Twisted 24.7 believe in names

@@ -18,6 +18,14 @@ from twisted_fastcgi._version import __version__
 
 if TYPE_CHECKING:
     from twisted_fastcgi.channel import RequestChannel
+    from twisted_fastcgi.client import (
+        AgentClosed,
+        CantMultiplex,
+        FastCGIAgent,
+        Overloaded,
+        RequestRefused,
+        UnknownRole,
+    )
     from twisted_fastcgi.connection import (
         ApplicationConnection,
         Limits,
@@ -35,7 +43,10 @@ if TYPE_CHECKING:
     from twisted_fastcgi.server import FastCGIFactory, FastCGIProtocol
 
 __all__ = [
+    "AgentClosed",
     "ApplicationConnection",
+    "CantMultiplex",
+    "FastCGIAgent",
     "FastCGIError",
     "FastCGIFactory",
     "FastCGIProtocol",
@@ -44,15 +55,21 @@ __all__ = [
     "LimitExceeded",
     "Limits",
     "LocalProtocolError",
+    "Overloaded",
     "ProtocolError",
     "RemoteProtocolError",
     "RequestChannel",
+    "RequestRefused",
+    "UnknownRole",
     "WebServerConnection",
     "__version__",
 ]
 
 _homes = {
+    "AgentClosed": "client",
     "ApplicationConnection": "connection",
+    "CantMultiplex": "client",
+    "FastCGIAgent": "client",
     "FastCGIError": "errors",
     "FastCGIFactory": "server",
     "FastCGIProtocol": "server",
@@ -61,9 +78,12 @@ _homes = {
     "LimitExceeded": "errors",
     "Limits": "connection",
     "LocalProtocolError": "errors",
+    "Overloaded": "client",
     "ProtocolError": "errors",
     "RemoteProtocolError": "errors",
     "RequestChannel": "channel",
+    "RequestRefused": "client",
+    "UnknownRole": "client",
     "WebServerConnection": "connection",
 }
 

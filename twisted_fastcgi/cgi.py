@@ -79,6 +79,7 @@ _SINGLE = frozenset((_CONTENT_LENGTH, _CONTENT_TYPE, _COOKIE))
 _PATH_SAFE = "/!$&'()*+,;=:@"
 
 _isToken = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
+_endOfLine = re.compile(rb"[\x0b\x0c\x1c-\x1e\x85]").search
 _isVersion = re.compile(rb"HTTP/[0-9](\.[0-9])?").fullmatch
 _absoluteForm = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*").match
 _isIPv6 = re.compile(r"[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f.:]*(%.+)?").fullmatch
@@ -89,6 +90,12 @@ _headerNames: dict[bytes, bytes] = {}
 _sentNames: dict[bytes, tuple[bytes, bytes]] = {}
 _MOST_KNOWN = 1024
 _LONGEST_KNOWN = 64
+
+# No length at all: see responseHead.
+_NOT_LOOKED = -1
+
+# These need no closer look.
+_USUAL_METHODS = frozenset((b"GET", b"HEAD", b"POST"))
 
 # What can't stand in a request target, or would end it early.
 _UNFIT = re.compile(rb"[\x00-\x20\x7f#]")
@@ -128,7 +135,7 @@ def method(variables: Variables) -> bytes:
     @raise RemoteProtocolError: If there is none, or it is not a token.
     """
     value = variables.get(b"REQUEST_METHOD", b"")
-    if _isToken(value) is None:
+    if value not in _USUAL_METHODS and _isToken(value) is None:
         raise _impossible(b"REQUEST_METHOD", value, "the name of a method")
     return value
 
@@ -143,7 +150,7 @@ def protocolVersion(variables: Variables) -> bytes:
         C{b"HTTP/2.0"}, as it was sent; C{b"HTTP/1.1"} for anything else.
     """
     value = variables.get(b"SERVER_PROTOCOL", b"")
-    return value if _isVersion(value) else b"HTTP/1.1"
+    return value if value == b"HTTP/1.1" or _isVersion(value) else b"HTTP/1.1"
 
 
 def uri(variables: Variables) -> bytes:
@@ -440,6 +447,19 @@ def checkVariables(pairs: Pairs) -> None:
             _checkVariable(name, value)
 
 
+def checkContentType(variables: Variables) -> None:
+    """
+    Refuse a media type with anything in it that Python takes for the end of a
+    line: twisted.web fails when it reads a form of such a type.
+
+    @param variables: The variables of the request.
+    @raise RemoteProtocolError: If there is such a thing in CONTENT_TYPE.
+    """
+    value = variables.get(b"CONTENT_TYPE", b"")
+    if value and _endOfLine(value):
+        raise _impossible(b"CONTENT_TYPE", value, "a media type on one line")
+
+
 def _checkVariable(name: bytes, value: bytes) -> None:
     """
     Refuse one variable that no HTTP request can have led to.
@@ -479,7 +499,7 @@ def declaredLength(headers: Headers) -> int | None:
         such number.
     """
     values = headers.getRawHeaders(_CONTENT_LENGTH)
-    if values is None or len(set(values)) != 1 or not _isLength(values[0]):
+    if not values or not _isLength(values[0]) or values.count(values[0]) < len(values):
         return None
     return int(values[0])
 
@@ -508,6 +528,7 @@ def responseHead(
     reason: bytes,
     headers: Headers,
     *,
+    length: int | None = _NOT_LOOKED,
     statusFirst: bool = False,
     drop: Container[bytes] = (),
 ) -> bytes:
@@ -522,6 +543,8 @@ def responseHead(
     @param code: The status code, 200 to 599.
     @param reason: The reason phrase; what can't be shown is left out.
     @param headers: The headers of the response.
+    @param length: What L{declaredLength} says of the headers, if that is known
+        already.
     @param statusFirst: Whether I{Status} is in the first line instead: in an
         Authorizer's answer there are web servers that forget all headers
         before it.
@@ -539,7 +562,8 @@ def responseHead(
         if lower and lower not in drop:
             for value in values:
                 lines.append(start + value.translate(_BLANK) + b"\r\n")
-    length = declaredLength(headers)
+    if length == _NOT_LOOKED:
+        length = declaredLength(headers)
     if length is not None and code != 204 and b"content-length" not in drop:
         lines.append(b"Content-Length: %d\r\n" % length)
     lines.append(b"\r\n" if statusFirst else status + b"\r\n")

@@ -254,9 +254,9 @@ def parseHead(block: bytes) -> Head:
     @return: What it says.
     @raise RemoteProtocolError: If it can't be understood.
     """
-    lines = _lineEnd.split(block.rstrip(b"\r\n"))
+    lines = _lineEnd.split(block)[:-2]
     headers = Headers()
-    for line in lines:
+    for line in lines or [b""]:
         name, value = _parseField(line)
         if name.lower() not in _HOP_BY_HOP:
             headers.addRawHeader(name, value)

@@ -115,6 +115,8 @@ class RequestChannel:
         this as what the request is for L{IFastCGIRequest}, which it is only
         until it is finished.
     @ivar _request: The L{twisted.web} request, while there is one.
+    @ivar _isLean: Whether that is a L{FastCGIRequest
+        <twisted_fastcgi.request.FastCGIRequest>}.
     @ivar _gotLength: Whether the request knows the size of its body.
     @ivar _received: How much of the body has come, in bytes.
     @ivar _held: What has come of it while it was paused.
@@ -139,6 +141,7 @@ class RequestChannel:
 
     _appStatus = 0
     _request: Any = None
+    _isLean = False
     _gotLength = False
     _received = 0
     _held: deque[bytes] | None = None
@@ -215,6 +218,7 @@ class RequestChannel:
         """
         try:
             cgi.checkVariables(self._pairs)
+            cgi.checkContentType(self._variables)
             self._command = cgi.method(self._variables)
             self._path = cgi.uri(self._variables)
             self._version = cgi.protocolVersion(self._variables)
@@ -238,7 +242,8 @@ class RequestChannel:
         else:
             request = make(self, 0)
         self._request = request
-        if not isinstance(request, FastCGIRequest):
+        self._isLean = isinstance(request, FastCGIRequest)
+        if not self._isLean:
             request.requestHeaders = self.requestHeaders
         request.parseCookies()
         if self.length is not None:
@@ -418,37 +423,39 @@ class RequestChannel:
             # this call, and looks at the flag again only after it.
             request.chunked = 0
             headers.removeHeader(b"transfer-encoding")
-        self._started = True
-        self._bodyAllowed = self._command != b"HEAD" and int(code) not in NO_BODY_CODES
-        self._declared = cgi.declaredLength(headers) if self._bodyAllowed else None
-        self._writeHead(self._makeHead(int(code), reason, headers))
+        head = self._makeHead(int(code), reason, headers)
+        if self._connection.holding:
+            # The body's first piece is about to come.
+            self._head = head
+        else:
+            self._connection.writeStdout(head)
 
     def _makeHead(self, code: int, reason: bytes, headers: Headers) -> bytes:
         """
         Make the header block; one that says 500 if the application's is none.
         """
-        drop: tuple[bytes, ...] = ()
-        if not isinstance(self._request, FastCGIRequest) or self._path == b"*":
-            # What Twisted sets for every response is the web server's to say.
-            named = headers.getRawHeaders(b"server") == [twistedVersion]
-            drop = (b"date", b"server") if named else (b"date",)
+        self._started = True
+        self._bodyAllowed = self._command != b"HEAD" and code not in NO_BODY_CODES
+        length = cgi.declaredLength(headers)
+        self._declared = length if self._bodyAllowed else None
+        drop = self._unwanted(headers)
         try:
-            return cgi.responseHead(code, reason, headers, drop=drop)
+            return cgi.responseHead(code, reason, headers, length=length, drop=drop)
         except LocalProtocolError as error:
             log.error("{uri} got 500: {error}", uri=self._path, error=error)
             self._bodyAllowed = False
             self._declared = None
             return errorPage(500, _FAILED, head=self._command == b"HEAD")
 
-    def _writeHead(self, head: bytes) -> None:
+    def _unwanted(self, headers: Headers) -> tuple[bytes, ...]:
         """
-        Send the header block, or keep it for the body's first piece if that is
-        about to come.
+        Tell which header fields are Twisted's, who sets them for every
+        response, while they are the web server's to set.
         """
-        if self._connection.holding:
-            self._head = head
-        else:
-            self._connection.writeStdout(head)
+        if self._isLean and self._path != b"*":
+            return ()
+        named = headers.getRawHeaders(b"server") == [twistedVersion]
+        return (b"date", b"server") if named else (b"date",)
 
     def flush(self) -> None:
         """
@@ -457,6 +464,31 @@ class RequestChannel:
         if self._head:
             head, self._head = self._head, b""
             self._connection.writeStdout(head)
+
+    def respond(self, code: int, reason: bytes, headers: Headers, body: bytes) -> None:
+        """
+        Send a whole response at once, but for its end: the short way for a
+        resource that returns its body.
+
+        @param code: The status code.
+        @param reason: The reason phrase.
+        @param headers: The header fields, C{Content-Length} among them.
+        @param body: The body.
+        """
+        self._head = self._makeHead(code, reason, headers)
+        if self._bodyAllowed:
+            self._sent = len(body)
+            self._writeWithHead(body)
+
+    def _writeWithHead(self, data: bytes) -> None:
+        """
+        Send a piece of the body, and with it the header block, should that
+        still wait.
+        """
+        if self._head and len(data) < _SMALL and len(self._head) < _SMALL:
+            data, self._head = self._head + data, b""
+        self.flush()
+        self._connection.writeStdout(data)
 
     def write(self, data: bytes) -> None:
         """
@@ -470,10 +502,7 @@ class RequestChannel:
         if self._declared is not None:
             data = self._cut(data, self._declared)
         self._sent += len(data)
-        if self._head and len(data) < _SMALL and len(self._head) < _SMALL:
-            data, self._head = self._head + data, b""
-        self.flush()
-        self._connection.writeStdout(data)
+        self._writeWithHead(data)
 
     def _cut(self, data: bytes, declared: int) -> bytes:
         """

@@ -45,14 +45,13 @@ MANAGEMENT = (
 )
 
 _STATUSES: Mapping[int, str] = {
-    ProtocolStatus.REQUEST_COMPLETE: "the request has ended",
     ProtocolStatus.CANT_MPX_CONN: "refused: one request at a time on a connection",
     ProtocolStatus.OVERLOADED: "refused: too much to do",
     ProtocolStatus.UNKNOWN_ROLE: "refused: not in this role",
 }
 
 #: Which streams are a whole request, by role (FastCGI 1.0, section 6).
-_INPUT: Mapping[int, Set[int]] = {
+INPUT: Mapping[int, Set[int]] = {
     Role.RESPONDER: {RecordType.PARAMS, RecordType.STDIN},
     Role.AUTHORIZER: {RecordType.PARAMS},
     Role.FILTER: {RecordType.PARAMS, RecordType.STDIN, RecordType.DATA},
@@ -182,14 +181,14 @@ class SeenRequest:
         """
         Whether all that the web server has to send was seen.
         """
-        return self.ended >= _INPUT.get(self.role, set())
+        return self.ended >= INPUT.get(self.role, set())
 
     @property
     def isBeforeEndOfParams(self) -> bool:
         """
         Whether the variables are known to be incomplete.
         """
-        return self.role in _INPUT and RecordType.PARAMS not in self.ended
+        return self.role in INPUT and RecordType.PARAMS not in self.ended
 
 
 class Ledger(dict[int, SeenRequest]):
@@ -236,18 +235,18 @@ class Explainer:
         """
         role, keepConnection = decodeBeginRequest(record.content)
         flags = record.content[2]
+        name = nameOf(Role, role)
         record.facts = {
-            "role": _nameOf(Role, role),
+            "role": name,
             "flags": flags,
             "keepConnection": keepConnection,
         }
-        then = "keep the connection open" if keepConnection else "close the connection"
-        name = "KEEP_CONN, " if keepConnection else ""
-        record.meaning = (
-            f"role {_nameOf(Role, role)}, flags {flags}: {name}{then} after the answer"
-        )
+        if keepConnection:
+            record.meaning = f"{name}, KEEP_CONN: keep the connection open"
+        else:
+            record.meaning = f"{name}, no KEEP_CONN: then close the connection"
         if flags & ~KEEP_CONN:
-            record.notes.append("flags other than KEEP_CONN (1) have no meaning")
+            record.notes.append(f"flags {flags}: only 1, KEEP_CONN, has a meaning")
         self._begin(record, SeenRequest(role, keepConnection))
 
     def _begin(self, record: Record, request: SeenRequest) -> None:
@@ -280,10 +279,11 @@ class Explainer:
         Explain END_REQUEST (section 5.5).
         """
         appStatus, protocolStatus = decodeEndRequest(record.content)
-        name = _nameOf(ProtocolStatus, protocolStatus)
+        name = nameOf(ProtocolStatus, protocolStatus)
         record.facts = {"appStatus": appStatus, "protocolStatus": name}
-        means = _STATUSES.get(protocolStatus, "unknown")
-        record.meaning = f"appStatus {appStatus}, {name}: {means}"
+        record.meaning = f"appStatus {appStatus}, {name}"
+        if protocolStatus != ProtocolStatus.REQUEST_COMPLETE:
+            record.meaning += f": {_STATUSES.get(protocolStatus, 'not a known status')}"
         self._ledger.pop(record.requestId, None)
 
     def _explainStream(self, record: Record) -> None:
@@ -327,7 +327,7 @@ class Explainer:
         """
         type_ = record.type
         what = _STREAMS[type_]
-        streams = _INPUT.get(request.role, _STREAMS.keys())
+        streams = INPUT.get(request.role, _STREAMS.keys())
         if type_ in request.ended and record.contentLength:
             record.errors.append(f"more of the {what} after its end")
         elif type_ in request.ended:
@@ -381,12 +381,13 @@ class Explainer:
         """
         Explain GET_VALUES and its answer (section 4.1).
         """
-        isAnswer = record.type == RecordType.GET_VALUES_RESULT
-        record.meaning = "answers with" if isAnswer else "asks for"
-        record.pairs = []
-        record.pairs += decodePairs(record.content)
-        names = [name.decode("ascii", "backslashreplace") for name, _ in record.pairs]
-        record.meaning += f" {', '.join(names) or 'nothing'}"
+        record.pairs = decodePairs(record.content)
+        if record.type == RecordType.GET_VALUES_RESULT:
+            count = len(record.pairs)
+            record.meaning = f"answers with {count} value{'s' * (count != 1)}"
+        else:
+            names = ", ".join(shown(name) for name, _ in record.pairs)
+            record.meaning = f"asks for {names or 'nothing'}"
 
     def _explainUnknown(self, record: Record) -> None:
         """
@@ -446,8 +447,12 @@ def _try(record: Record, check: Callable[[], object]) -> None:
         record.errors.append(str(error))
 
 
-def _nameOf(names: type[IntEnum], number: int) -> str:
+def nameOf(names: type[IntEnum], number: int) -> str:
     """
-    Tell the name of a number, or the number if it has none.
+    Tell the name of a number.
+
+    @param names: The names that there are.
+    @param number: Any number.
+    @return: The name, or the number itself if it has none.
     """
     return names(number).name if number in set(names) else str(number)

@@ -16,10 +16,11 @@ from twisted.logger import Logger
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 from twisted.web import resource
-from twisted.web.http import parse_qs
+from twisted.web.error import UnsupportedMethod
+from twisted.web.http import NO_BODY_CODES, parse_qs
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import INonQueuedRequestFactory
-from twisted.web.server import Request
+from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import provider
 
 # What twisted.web looks for to find out whether a resource encodes its
@@ -78,6 +79,38 @@ def _emptyContent(request: Any) -> Any:
     request._bodyless = False
     Request.gotLength(request, 0)
     return request.content
+
+
+#: The methods that middleware is known to replace on a single request.
+_PATCHABLE = frozenset(("write", "finish", "setHeader"))
+
+
+class _Rendered:
+    """
+    A resource that has rendered the request already.
+    """
+
+    def __init__(self, found: Any, outcome: object) -> None:
+        """
+        @param found: The resource.
+        @param outcome: What it returned or raised.
+        """
+        self._found = found
+        self._outcome = outcome
+
+    def __repr__(self) -> str:
+        """
+        Pass for the resource in messages.
+        """
+        return repr(self._found)
+
+    def render(self, request: Request) -> object:
+        """
+        Give what the resource gave.
+        """
+        if isinstance(self._outcome, UnsupportedMethod):
+            raise self._outcome
+        return self._outcome
 
 
 @provider(INonQueuedRequestFactory)
@@ -176,6 +209,60 @@ class FastCGIRequest(Request):
             self.render(found)
         except BaseException:
             self.processingFailed(Failure())
+
+    def render(self, found: Any) -> None:
+        """
+        Have a resource render the request.
+
+        A body that it returns goes the short way, which takes half the time,
+        if nothing asks for more.
+
+        @param found: The resource.
+        """
+        if self.method == b"HEAD" or self._encoder is not None:
+            super().render(found)
+            return
+        try:
+            body = found.render(self)
+        except UnsupportedMethod as error:
+            super().render(_Rendered(found, error))
+            return
+        if body is NOT_DONE_YET:
+            return
+        if body.__class__ is bytes and self._isPlain():
+            self._answer(body)
+        else:
+            super().render(_Rendered(found, body))
+
+    def _isPlain(self) -> bool:
+        """
+        Tell whether the response is but a status, header fields and a body,
+        and nobody wants to have a say in how it is sent.
+        """
+        return not (
+            self.startedWriting
+            or self.cookies
+            or self.code in NO_BODY_CODES
+            or self.etag is not None
+            or self.lastModified is not None
+            or self._disconnected
+            or self.__class__ is not FastCGIRequest
+            or not _PATCHABLE.isdisjoint(self.__dict__)
+        )
+
+    def _answer(self, body: bytes) -> None:
+        """
+        Do what C{render} and C{write} do, in one go.
+        """
+        headers = self.responseHeaders
+        headers.setRawHeaders(b"Content-Length", [b"%d" % len(body)])
+        kind = self.defaultContentType
+        if body and kind is not None and not headers.hasHeader(b"Content-Type"):
+            headers.setRawHeaders(b"Content-Type", [kind])
+        self.startedWriting = 1
+        self.sentLength = len(body)
+        self.channel.respond(self.code, self.code_message, headers, body)
+        self.finish()
 
     def processingFailed(self, reason: Failure) -> Failure:
         """
