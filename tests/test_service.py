@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from threading import Event, current_thread
 from typing import Any
 
 from twisted.application.service import MultiService
@@ -408,6 +409,35 @@ class StopTests(StubMixin, SynchronousTestCase):
         self.factory.drained.callback(None)
         self.assertEqual(self.events[2:], ["stop", "stop pool"])
         self.assertIsNone(self.successResultOf(stopped))
+
+    def test_threadThatHangs(self) -> None:
+        """
+        A thread that has not ended its work is neither waited for, nor does it
+        keep the process from ending.
+        """
+        begun, end = Event(), Event()
+        daemonic: list[bool] = []
+
+        def work() -> None:
+            daemonic.append(current_thread().daemon)
+            begun.set()
+            end.wait(60)
+
+        pool = ThreadPool(0, 1)
+        service = self.service(pool=pool)
+        service.startService()
+        pool.callInThread(work)
+        self.assertTrue(begun.wait(60))
+        warnings: list[Any] = []
+        globalLogPublisher.addObserver(warnings.append)
+        self.addCleanup(globalLogPublisher.removeObserver, warnings.append)
+        stopped = service.stopService()
+        self.factory.drained.callback(None)
+        self.assertIsNone(self.successResultOf(stopped))
+        self.assertEqual(daemonic, [True])
+        self.assertEqual([event.get("count") for event in warnings], [1])
+        end.set()
+        pool.stop()
 
     def test_defaultGrace(self) -> None:
         """

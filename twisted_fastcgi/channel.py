@@ -273,7 +273,7 @@ class RequestChannel:
             self._bodyTooLarge(self._received, limit)
         elif self.paused:
             self._hold(data)
-        elif data:
+        else:
             self._guard(self._deliver, data)
 
     def _hold(self, data: bytes) -> None:

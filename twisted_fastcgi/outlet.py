@@ -28,6 +28,9 @@ log = Logger()
 #: Twisted's transports call themselves full at the same size.
 _HELD_BYTES = 65536
 
+#: How many bytes go straight to the socket before the reactor has its turn.
+_SPREE_BYTES = 262144
+
 #: How many pieces one system call takes, 1024 on Linux and the BSDs.
 _MAX_PIECES = 1024
 
@@ -265,7 +268,10 @@ class Outlet:
         So only the way out is closed, and what still comes in is read for a
         short while.
         """
-        if not hasattr(self._transport, "loseWriteConnection"):
+        own = getattr(type(self._transport), "loseWriteConnection", None)
+        if not callable(own):
+            # What only passes the call on, such as TLS, would close the
+            # connection beneath itself.
             self.close()
             return
         self._detach()
@@ -328,6 +334,7 @@ class SocketOutlet(Outlet):
     until all of that is sent, everything else does, too.
 
     @ivar _socket: The socket, which is the transport's.
+    @ivar _spree: How many bytes have gone straight to the socket of late.
     @ivar _buffered: Whether the transport has something to send.
     @ivar _unsent: How much that may be, in bytes.
     @ivar _registering: Whether the transport's first call is yet to come.
@@ -338,6 +345,7 @@ class SocketOutlet(Outlet):
         Do without the transport's word until it has something to send.
         """
         self._socket: socket.socket = self._transport.getHandle()
+        self._spree = 0
         self._buffered = False
         self._unsent = 0
         self._registering = False
@@ -345,10 +353,12 @@ class SocketOutlet(Outlet):
     def _send(self, pieces: list[bytes], size: int) -> None:
         """
         Send bytes, or what the socket does not take of them by way of the
-        transport.  A pull producer is driven by the transport alone: it could
-        feed a fast reader for ever otherwise.
+        transport.  Now and then all of them go that way, and those of a pull
+        producer always do: a fast reader could be fed for ever otherwise,
+        while nobody else has a turn.
         """
-        if self._streaming and not self._buffered:
+        self._spree += size
+        if self._streaming and not self._buffered and self._spree <= _SPREE_BYTES:
             pieces = self._sendNow(pieces)
             if not pieces:
                 return
@@ -411,7 +421,7 @@ class SocketOutlet(Outlet):
         if self._registering:
             return
         self._buffered = False
-        self._unsent = 0
+        self._unsent = self._spree = 0
         if self._streaming:
             self._transport.unregisterProducer()
             if not self.full:

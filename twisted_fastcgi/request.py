@@ -261,7 +261,7 @@ class FastCGIRequest(Request):
             headers.setRawHeaders(b"Content-Type", [kind])
         self.startedWriting = 1
         self.sentLength = len(body)
-        self.channel.respond(self.code, self.code_message, headers, body)
+        self._fastcgi.respond(self.code, self.code_message, headers, body)
         self.finish()
 
     def processingFailed(self, reason: Failure) -> Failure:

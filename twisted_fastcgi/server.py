@@ -223,15 +223,13 @@ class FastCGIProtocol(Protocol):
         """
         Take a piece of the request's body.
         """
-        if self._channel is not None:
-            self._channel.receiveBody(event.data)
+        cast(RequestChannel, self._channel).receiveBody(event.data)
 
     def _streamEnded(self, event: StreamEnded) -> None:
         """
         Take the end of the request's body.
         """
-        if self._channel is not None:
-            self._channel.endBody()
+        cast(RequestChannel, self._channel).endBody()
 
     def _requestAborted(self, event: RequestAborted) -> None:
         """
@@ -662,9 +660,8 @@ class FastCGIFactory(ServerFactory):
         """
         Look at no deadlines while there are no connections.
         """
-        if self._sweeping is not None:
-            self._sweeping.cancel()
-            self._sweeping = None
+        cast(IDelayedCall, self._sweeping).cancel()
+        self._sweeping = None
 
     # The end
 

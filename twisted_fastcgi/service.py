@@ -11,6 +11,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Sequence
+from threading import Thread
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.application.service import Service
@@ -179,6 +180,15 @@ def _isForeignFile(path: object) -> bool:
         return False
 
 
+class _DaemonThread(Thread):
+    """
+    A thread that does not keep the process from ending.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs, daemon=True)
+
+
 class FastCGIService(Service):
     """
     Serves FastCGI on some endpoints from its start to its stop.
@@ -215,6 +225,8 @@ class FastCGIService(Service):
         self._grace = grace
         self._what = what
         self._pool = pool
+        if pool is not None:
+            pool.threadFactory = _DaemonThread
         self._reactor = reactor
         self._report: Callable[[CannotServe], None] = self._stopReactor
         self._attempts: list[Deferred[None]] = []
@@ -334,4 +346,17 @@ class FastCGIService(Service):
     def _finish(self, _: object) -> None:
         self._factory.doStop()
         if self._pool is not None:
-            self._pool.stop()
+            self._stopPool(self._pool)
+
+    def _stopPool(self, pool: ThreadPool) -> None:
+        """
+        Stop the threads, unless one has not ended its work in time: to stop
+        them is to wait for it.  They do not keep the process from ending.
+        """
+        if pool.working:
+            self._log.warn(
+                "{count} threads of the application are left at work",
+                count=len(pool.working),
+            )
+        else:
+            pool.stop()
