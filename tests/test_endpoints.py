@@ -147,9 +147,9 @@ class StubSocket:
 
     def fileno(self) -> int:
         """
-        Tell a number.
+        Tell the number of a descriptor that is open.
         """
-        return 99
+        return 2
 
     def close(self) -> None:
         """
@@ -480,20 +480,22 @@ class AcceptTests(SocketMixin, SynchronousTestCase):
 
     def test_outOfDescriptors(self) -> None:
         """
-        A process without a free descriptor rests; the connection that waits is
-        served when there is one again.
+        A process that has not the two free descriptors which it takes to adopt
+        a connection rests; the connection that waits is served when there are
+        some again.
         """
-        skt = self.listener()
-        memory = MemoryReactor()
-        port = self.listen(memory, self.pass_(skt))
-        self.client(skt)
-        with noFreeDescriptor():
+        for free in (0, 1):
+            skt = self.listener()
+            memory = MemoryReactor()
+            port = self.listen(memory, self.pass_(skt))
+            self.client(skt)
+            with freeDescriptors(free):
+                port.doRead()
+            self.assertEqual(memory.adoptedStreamConnections, [])
+            memory.advance(BACK_OFF)
+            self.assertIn(port, memory.readers)
             port.doRead()
-        self.assertEqual(memory.adoptedStreamConnections, [])
-        memory.advance(BACK_OFF)
-        self.assertIn(port, memory.readers)
-        port.doRead()
-        self.assertEqual(len(memory.adoptedStreamConnections), 1)
+            self.assertEqual(len(memory.adoptedStreamConnections), 1)
 
     def test_stopWhileResting(self) -> None:
         """
@@ -570,12 +572,12 @@ def raiser(error: Exception) -> Any:
 
 
 @contextmanager
-def noFreeDescriptor() -> Iterator[None]:
+def freeDescriptors(count: int) -> Iterator[None]:
     """
-    Let the process have no more descriptors than it has.
+    Let the process have no more descriptors than it has, but for a few.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowestFree(), hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowestFree() + count, hard))
     try:
         yield
     finally:

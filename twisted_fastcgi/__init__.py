@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         RemoteProtocolError,
     )
     from twisted_fastcgi.interfaces import IFastCGIRequest
+    from twisted_fastcgi.proxy import FastCGIProxyResource
     from twisted_fastcgi.request import FastCGIRequest
     from twisted_fastcgi.server import FastCGIFactory, FastCGIProtocol
 
@@ -50,6 +51,7 @@ __all__ = [
     "FastCGIError",
     "FastCGIFactory",
     "FastCGIProtocol",
+    "FastCGIProxyResource",
     "FastCGIRequest",
     "IFastCGIRequest",
     "LimitExceeded",
@@ -73,6 +75,7 @@ _homes = {
     "FastCGIError": "errors",
     "FastCGIFactory": "server",
     "FastCGIProtocol": "server",
+    "FastCGIProxyResource": "proxy",
     "FastCGIRequest": "request",
     "IFastCGIRequest": "interfaces",
     "LimitExceeded": "errors",

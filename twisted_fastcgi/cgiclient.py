@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypeAlias
 from urllib.parse import unquote_to_bytes
 
@@ -193,13 +194,25 @@ def merged(
                 result.pop(_bytes(name), None)
             else:
                 result[_bytes(name)] = _bytes(value)
-    for name, text in result.items():
-        if not name or b"\0" in name or b"\0" in text:
-            raise ValueError(
-                f"no CGI variable can be named {name[:60]!r} with the value "
-                f"{text[:60]!r}: there is a NUL in it, or no name"
-            )
+    # One look at all of them is far cheaper than one at each.
+    if b"" in result or b"\0" in b"".join(chain.from_iterable(result.items())):
+        raise _refused(result)
     return result
+
+
+def _refused(variables: Mapping[bytes, bytes]) -> ValueError:
+    """
+    Make the error for variables of which at least one can't be.
+    """
+    name, value = next(
+        (name, value)
+        for name, value in variables.items()
+        if not name or b"\0" in name + value
+    )
+    return ValueError(
+        f"no CGI variable can be named {name[:60]!r} with the value {value[:60]!r}: "
+        "there is a NUL in it, or no name"
+    )
 
 
 def _bytes(text: str | bytes) -> bytes:

@@ -28,7 +28,9 @@ from twisted_fastcgi.exchange import (
     logStderr,
 )
 from twisted_fastcgi.job import Query, Settings
+from twisted_fastcgi.pairs import encodePairs
 from twisted_fastcgi.pool import AgentClosed, Pool
+from twisted_fastcgi.records import MAX_CONTENT_LENGTH
 from twisted_fastcgi.response import ClientRequest, FastCGIResponse
 
 __all__ = [
@@ -222,9 +224,13 @@ class FastCGIAgent:
         @param names: What to ask for; all that the specification knows by
             default.
         @return: Fires with what the application tells: nothing about names
-            that it doesn't know.
+            that it doesn't know.  Fails with a L{ValueError} if the names
+            don't fit one record.
         """
-        query = Query(self._settings, tuple(names))
+        asked = tuple(names)
+        if len(encodePairs((name, b"") for name in asked)) > MAX_CONTENT_LENGTH:
+            return fail(ValueError(f"{len(asked)} names don't fit one record"))
+        query = Query(self._settings, asked)
         self._pool.do(query)
         return query.done
 

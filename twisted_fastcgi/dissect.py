@@ -29,6 +29,7 @@ from twisted_fastcgi.explain import (
 from twisted_fastcgi.records import (
     HEADER_LENGTH,
     NULL_REQUEST_ID,
+    VERSION,
     RecordType,
     decodeHeader,
 )
@@ -43,11 +44,13 @@ _isBeginRequest = re.compile(
 )
 _BEGIN_REQUEST_LENGTH = 16
 
+_CUT_OFF = "the header of a record, cut off"
+
 #: What the first bytes of other protocols look like.
 _OTHERS = (
     (re.compile(rb"(HTTP/1|[A-Z]{3,7} [/*h])"), "this looks like HTTP"),
     (re.compile(rb"\x16\x03"), "this looks like TLS"),
-    (re.compile(rb"[0-9]{1,5}:CONTEN"), "this looks like SCGI"),
+    (re.compile(rb"[0-9]{1,5}:CON"), "this looks like SCGI"),
     (re.compile(rb"\0{8}"), "only zeros"),
 )
 
@@ -80,15 +83,19 @@ class Dissector:
     any cuts.
     """
 
-    def __init__(self, ledger: Ledger | None = None) -> None:
+    def __init__(self, ledger: Ledger | None = None, *, isLive: bool = False) -> None:
         """
         @param ledger: What is known about the connection.
+        @param isLive: Whether this is a connection, of which each record is
+            wanted as soon as it is there.  A file may be several captures one
+            after another, so that it takes a look at what follows a record.
         """
-        self._reader = Explainer(Ledger() if ledger is None else ledger)
+        self._explainer = Explainer(Ledger() if ledger is None else ledger)
+        self._isLive = isLive
         self._unread = bytearray()
         self._offset = 0
-        # The last record with its header and padding, as it was read.
-        self._last = b""
+        # Whether another capture starts here.
+        self._isRestart = False
         # Whether it is not known where the next record starts, and how many of
         # the unread bytes are known to be none.
         self._isLost = False
@@ -129,11 +136,31 @@ class Dissector:
         except RemoteProtocolError as error:
             return self._astray(header, str(error))
         size = HEADER_LENGTH + record.contentLength + record.paddingLength
-        if len(self._unread) < size:
-            return self._nextCutOff(record) if isEnd else None
-        self._last = self._take(size)
-        record.content = self._last[HEADER_LENGTH:][: record.contentLength]
-        return self._reader.explain(record)
+        needed = size if self._isLive else size + _BEGIN_REQUEST_LENGTH - 1
+        if len(self._unread) < needed and not isEnd:
+            return None
+        return self._read(record, size)
+
+    def _read(self, record: Record, size: int) -> Item:
+        """
+        Read a record, or as much of it as there is.
+
+        @param size: How long it is with its header and padding.
+        """
+        there = min(size, len(self._unread))
+        following = bytes(self._unread[size : size + HEADER_LENGTH])
+        isDoubtful = there < size or (following and not _isHeader(following))
+        if isDoubtful and not self._isLive:
+            other = _isBeginRequest.search(self._unread, 1)
+            if other is not None and other.start() < there:
+                there = other.start()
+        taken = self._take(there)
+        if there < HEADER_LENGTH:
+            return Stray(record.offset, taken, notes=[_CUT_OFF])
+        record.content = taken[HEADER_LENGTH:][: record.contentLength]
+        record.isRestart, self._isRestart = self._isRestart, there < size
+        record.missing = size - there
+        return self._explainer.explain(record)
 
     def _take(self, size: int) -> bytes:
         """
@@ -144,66 +171,25 @@ class Dissector:
         self._offset += size
         return taken
 
-    # Where the capture ends within a record
-
     def _nextShort(self) -> Item:
         """
         Read an unfinished header.
         """
-        isHeader = self._unread[0] == 1
         stray = Stray(self._offset, self._take(len(self._unread)))
-        if isHeader:
-            stray.notes.append("the capture is cut off within the header of a record")
+        if stray.content[0] == VERSION:
+            stray.notes.append(_CUT_OFF)
         else:
             stray.errors.append(f"{stray.content!r} is not FastCGI")
         return stray
 
-    def _nextCutOff(self, record: Record) -> Item:
-        """
-        Read an unfinished record.  If another capture was appended to the one
-        that was cut off, it goes on with that.
-        """
-        size = len(self._unread)
-        other = _isBeginRequest.search(self._unread, 1)
-        if other is not None:
-            size = other.start()
-        taken = self._take(size)
-        if size < HEADER_LENGTH:
-            return Stray(record.offset, taken, notes=["a header that is cut off"])
-        record.content = taken[HEADER_LENGTH:][: record.contentLength]
-        missing = record.contentLength + record.paddingLength + HEADER_LENGTH - size
-        self._reader.explain(record)
-        record.notes.append(f"cut off: {missing} bytes are missing")
-        return record
-
-    # Where something else stands than a record
-
     def _astray(self, header: bytes, reason: str) -> Item:
         """
-        Tell that there is no record where one should be.  If that is because
-        the last one was cut off and another capture appended, go back there.
+        Tell that there is no record where one should be.
         """
-        other = _isBeginRequest.search(self._last, 1)
-        if other is not None:
-            return self._goBack(other.start())
         self._isLost = True
         self._searched = 1
         guesses = [guess for pattern, guess in _OTHERS if pattern.match(header)]
         return Stray(self._offset, b"", errors=["; ".join([reason, *guesses])])
-
-    def _goBack(self, start: int) -> Item:
-        """
-        Read on within the last record.
-        """
-        begin = self._offset - len(self._last)
-        self._unread[:0] = self._last[start:]
-        self._offset = begin + start
-        self._last = b""
-        note = (
-            f"the record at {begin} was cut off: here, within it, starts a request, "
-            "most likely of another capture"
-        )
-        return Stray(self._offset, b"", notes=[note])
 
     def _search(self, isEnd: bool) -> Item | None:
         """
@@ -257,7 +243,9 @@ def _isHeader(header: bytes) -> bool:
     Say whether 8 bytes are what web servers and applications send as a header,
     which is less than they may send.
     """
-    if header[0] != 1 or header[1] not in DIRECTIONS or header[7]:
+    if len(header) < HEADER_LENGTH or header[0] != VERSION or header[7]:
+        return False
+    if header[1] not in DIRECTIONS:
         return False
     type_, requestId, contentLength, _ = decodeHeader(header)
     isManagement = requestId == NULL_REQUEST_ID

@@ -148,13 +148,14 @@ def _putNull(fd: int) -> None:
         os.close(null)
 
 
-def reopenStandardOutput() -> None:
+def reopenStandardStreams() -> None:
     """
-    Open the standard output and error on I{/dev/null} if they are closed, as
-    they are in an application that a web server starts (FastCGI 1.0, section
-    2.2).  Otherwise the next socket gets their number, and what is printed.
+    Open the standard input, output and error on I{/dev/null} if they are
+    closed, as the latter two are in an application that a web server starts
+    (FastCGI 1.0, section 2.2).  Otherwise the next descriptor gets their
+    number, and with it what is printed, and its end when a daemon detaches.
     """
-    for fd in (1, 2):
+    for fd in (0, 1, 2):
         try:
             os.fstat(fd)
         except OSError:
@@ -202,7 +203,7 @@ class InheritedEndpoint:
             C{FCGI_WEB_SERVER_ADDRS} is not a list of IPv4 addresses.
         """
         peers = _webServerAddresses(os.environ)
-        reopenStandardOutput()
+        reopenStandardStreams()
         self._name = f"fcgi:fd={fd}"
         self._port: _InheritedPort | None = _InheritedPort(reactor, _inherit(fd), peers)
 
@@ -290,11 +291,19 @@ class _InheritedPort:
         @return: Whether it makes sense to accept another connection now.
         """
         try:
+            # To adopt a connection takes one more descriptor than to accept it,
+            # and a connection that can't be adopted would be lost.
+            spare = os.dup(self._socket.fileno())
+        except OSError as error:
+            return self._backOff(error)
+        try:
             connection, peer = self._socket.accept()
         except BlockingIOError:
             return False
         except OSError as error:
             return error.errno in _PASSING or self._backOff(error)
+        finally:
+            os.close(spare)
         with connection:
             self._adopt(connection, peer)
         return True

@@ -121,6 +121,7 @@ class Record(Item):
     @ivar facts: The same for a program: the fields of the record by name.
     @ivar pairs: The name-value pairs that end in this record, if it is of a
         type that has such.
+    @ivar missing: How many of its bytes are not there, padding included.
     @ivar isRestart: Whether most likely another connection starts here.
     """
 
@@ -131,6 +132,7 @@ class Record(Item):
     meaning: str = ""
     facts: dict[str, int | str | bool] = field(default_factory=dict)
     pairs: list[tuple[bytes, bytes]] | None = None
+    missing: int = 0
     isRestart: bool = False
 
     @property
@@ -147,13 +149,6 @@ class Record(Item):
         Which way it went, as far as its type tells.
         """
         return DIRECTIONS.get(self.type, Direction.UNKNOWN)
-
-    @property
-    def isCutOff(self) -> bool:
-        """
-        Whether some of its content is missing.
-        """
-        return len(self.content) < self.contentLength
 
 
 @dataclass
@@ -213,6 +208,8 @@ class Explainer:
         @param record: A record with its content, which may be cut off.
         @return: The record.
         """
+        if record.missing:
+            record.notes.append(f"cut off: {record.missing} bytes are missing")
         if record.type not in DIRECTIONS:
             record.meaning = "a type that FastCGI 1.0 does not have"
             return record
@@ -225,7 +222,7 @@ class Explainer:
             self._EXPLANATIONS[record.type](self, record)
         except RemoteProtocolError as error:
             # Half of a number says nothing, and is no fault of the sender.
-            if not record.isCutOff:
+            if not record.missing:
                 record.errors.append(str(error))
         return record
 
@@ -456,3 +453,16 @@ def nameOf(names: type[IntEnum], number: int) -> str:
     @return: The name, or the number itself if it has none.
     """
     return names(number).name if number in set(names) else str(number)
+
+
+def shown(data: bytes) -> str:
+    """
+    Write bytes for the eyes, on one line.
+
+    @param data: Text, most likely.
+    @return: The text, with backslashes for whatever is no printable UTF-8.
+    """
+    text = data.decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

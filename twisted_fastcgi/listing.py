@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from textwrap import wrap
 from typing import Any
 
-from twisted_fastcgi.explain import Direction, Item, Record
+from twisted_fastcgi.explain import Direction, Item, Record, shown
 from twisted_fastcgi.records import RecordType
 
 #: How many columns there are where nobody says.
@@ -58,19 +58,6 @@ _COLOURS: dict[object, str] = {
     "error": "1;31",
     "note": "33",
 }
-
-
-def shown(data: bytes) -> str:
-    """
-    Write bytes for the eyes, on one line.
-
-    @param data: Text, most likely.
-    @return: The text, with backslashes for whatever is no printable UTF-8.
-    """
-    text = data.decode("utf-8", "backslashreplace")
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def hexLines(data: bytes) -> Iterator[str]:
@@ -135,7 +122,7 @@ class Listing:
             yield from self._remark(item, f"note: {note}", "note")
         if isinstance(item, Record):
             yield from self._body(item)
-        else:
+        elif item.content:
             yield from self._data(item.content, LINES)
 
     def _paint(self, text: str, colour: object) -> str:
@@ -227,7 +214,8 @@ class Listing:
         elif self.isFull:
             lines = [part for line in lines for part in _broken(line, width)]
         for line in lines if self.isFull else lines[: max(left, 0)]:
-            yield f"{_INDENT}{self._paint('|', 'dim')} {_cut(line, width, '...')}"
+            text = f" {_cut(line, width, '...')}".rstrip()
+            yield f"{_INDENT}{self._paint('|', 'dim')}{text}"
         if not self.isFull and 0 < left < len(lines):
             rest = f"... {len(lines) - left} lines more: --full shows them"
             yield _INDENT + self._paint(rest, "dim")
@@ -274,6 +262,8 @@ def asJSON(item: Item, **more: object) -> str:
             told["content"] = _asJSON(item.content)
         if item.isRestart:
             told["isRestart"] = True
+        if item.missing:
+            told["missing"] = item.missing
     else:
         told |= {"type": None, "content": _asJSON(item.content)}
     return json.dumps({**told, "errors": item.errors, "notes": item.notes})

@@ -28,9 +28,6 @@ log = Logger()
 #: Twisted's transports call themselves full at the same size.
 _HELD_BYTES = 65536
 
-#: How many bytes go straight to the socket before the reactor has its turn.
-_SPREE_BYTES = 262144
-
 #: How many pieces one system call takes, 1024 on Linux and the BSDs.
 _MAX_PIECES = 1024
 
@@ -110,7 +107,7 @@ class Outlet:
         Send what was held back, and what is written from now on at once.
         """
         self.held = False
-        self._flush()
+        self._flush(now=True)
 
     def write(self, pieces: Sequence[bytes], *, last: bool = False) -> None:
         """
@@ -130,21 +127,24 @@ class Outlet:
         if not self.held or (last and self._pending > _HELD_BYTES):
             self._flush()
 
-    def _flush(self) -> None:
+    def _flush(self, *, now: bool = False) -> None:
         """
         Send all that is held back.
+
+        @param now: Whether nothing more is about to be written.
         """
         if self._pieces:
             pieces, size = self._pieces, self._pending
             self._pieces, self._pending = [], 0
-            self._send(pieces, size)
+            self._send(pieces, size, now)
 
-    def _send(self, pieces: list[bytes], size: int) -> None:
+    def _send(self, pieces: list[bytes], size: int, now: bool) -> None:
         """
         Give bytes to the transport.
 
         @param pieces: The bytes, in pieces.
         @param size: Their size.
+        @param now: Whether nothing more is about to be written.
         """
         if not self._streaming:
             # A transport tells a pull producer when it is empty only.
@@ -226,7 +226,17 @@ class Outlet:
         self._wroteNothing = True
         cast(IPullProducer, self._producer).resumeProducing()
         if self._wroteNothing and self._producer is not None and not self._streaming:
-            self._asking = self._reactor.callLater(0, self._resumeProducer)
+            self._asking = self._reactor.callLater(0, self._askAgain)
+
+    def _askAgain(self) -> None:
+        """
+        Do for a pull producer what transports do.
+        """
+        try:
+            self._resumeProducer()
+        except Exception:
+            log.failure("{producer} failed to produce", producer=self._producer)
+            self.abort()
 
     def stopProducing(self) -> None:
         """
@@ -325,8 +335,8 @@ def _stop(producer: IProducer) -> None:
 
 class SocketOutlet(Outlet):
     """
-    An outlet that writes straight to the socket for as long as the transport
-    has nothing to send.
+    An outlet that writes what was held back straight to the socket, if the
+    transport has nothing to send.
 
     A transport sends only when the reactor has found the socket to be
     writable, which for a small response takes as long as all else that Twisted
@@ -334,7 +344,6 @@ class SocketOutlet(Outlet):
     until all of that is sent, everything else does, too.
 
     @ivar _socket: The socket, which is the transport's.
-    @ivar _spree: How many bytes have gone straight to the socket of late.
     @ivar _buffered: Whether the transport has something to send.
     @ivar _unsent: How much that may be, in bytes.
     @ivar _registering: Whether the transport's first call is yet to come.
@@ -345,20 +354,20 @@ class SocketOutlet(Outlet):
         Do without the transport's word until it has something to send.
         """
         self._socket: socket.socket = self._transport.getHandle()
-        self._spree = 0
         self._buffered = False
         self._unsent = 0
         self._registering = False
 
-    def _send(self, pieces: list[bytes], size: int) -> None:
+    def _send(self, pieces: list[bytes], size: int, now: bool) -> None:
         """
         Send bytes, or what the socket does not take of them by way of the
-        transport.  Now and then all of them go that way, and those of a pull
-        producer always do: a fast reader could be fed for ever otherwise,
-        while nobody else has a turn.
+        transport.
+
+        What is written bit by bit goes that way, too: the transport joins the
+        bits, and does not let a producer whose peer reads fast enough keep
+        everybody else from their turn.
         """
-        self._spree += size
-        if self._streaming and not self._buffered and self._spree <= _SPREE_BYTES:
+        if now and self._streaming and not self._buffered:
             pieces = self._sendNow(pieces)
             if not pieces:
                 return
@@ -421,7 +430,7 @@ class SocketOutlet(Outlet):
         if self._registering:
             return
         self._buffered = False
-        self._unsent = self._spree = 0
+        self._unsent = 0
         if self._streaming:
             self._transport.unregisterProducer()
             if not self.full:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from twisted.application.service import IServiceCollection, MultiService
+from twisted.application.service import IService, IServiceCollection, MultiService
 from twisted.python.components import Componentized
 from twisted.python.threadpool import ThreadPool
 from twisted.python.usage import Options as UsageOptions
@@ -28,7 +28,7 @@ from twisted_fastcgi.demo import DemoResource
 from twisted_fastcgi.endpoints import (
     LISTENSOCK_FILENO,
     isListeningSocket,
-    reopenStandardOutput,
+    reopenStandardStreams,
 )
 from twisted_fastcgi.mount import ROOT, mounted
 from twisted_fastcgi.request import FastCGIRequest
@@ -74,6 +74,8 @@ Examples:
                            fastcgi_pass unix:/run/app.sock; }
   twist fastcgi --port tcp:9000:interface=127.0.0.1 --wsgi mysite.wsgi:application
       serves a WSGI application, such as Django makes it, on TCP port 9000.
+  twist fastcgi --preview tcp:8080:interface=127.0.0.1 --resource mymodule.root
+      shows an application in a browser at http://127.0.0.1:8080/.
 """
 
 _SEE_HELP = 'The options are listed by "fastcgi --help".\n'
@@ -121,6 +123,12 @@ class Options(UsageOptions):
             "Show the traceback of an uncaught exception to the client, which may "
             "expose private data. [default: only log it]",
         ],
+        [
+            "preview-anywhere",
+            None,
+            "Let --preview listen where other machines can reach it. [default: "
+            "refuse that]",
+        ],
     )
 
     optParameters = (
@@ -143,6 +151,15 @@ class Options(UsageOptions):
             DEFAULT_GRACE,
             "How many seconds active requests have to finish at the stop.",
             _seconds,
+        ],
+        [
+            "preview",
+            None,
+            None,
+            "Where to serve the application over HTTP too, as a Twisted endpoint "
+            "such as tcp:8080:interface=127.0.0.1: for a browser on this machine, "
+            "without a web server. Its requests are FastCGI records within this "
+            "process; without --port nothing else listens. [default: nowhere]",
         ],
     )
 
@@ -169,8 +186,9 @@ class Options(UsageOptions):
         """
         Where to listen, as a Twisted endpoint: tcp:9000:interface=127.0.0.1,
         unix:/run/app.sock:mode=660, or fcgi: for a listening socket that is
-        inherited as file descriptor 0. May be repeated. [default: fcgi: if
-        there is such a socket, else tcp:9000:interface=127.0.0.1]
+        inherited as file descriptor 0. May be repeated. [default: with
+        --preview nowhere; fcgi: if there is such a socket, else
+        tcp:9000:interface=127.0.0.1]
         """
         self["ports"].append(description)
 
@@ -241,14 +259,15 @@ class Options(UsageOptions):
         @raise UsageError: If something cannot be used.
         """
         # Before there is a reactor, whose own descriptors would take their place.
-        reopenStandardOutput()
+        reopenStandardStreams()
         # The runners print the usage with every error, and it is long.
         self._brief = True
         root = self._loadRoot()
         self["registry"] = getattr(root, "registry", None)
         self["root"] = self._mount(root)
         self._checkLogFile()
-        self["endpoints"] = list(self._parseEndpoints())
+        self["endpoints"] = list(self._parsePorts())
+        self["preview"] = self._parsePreview()
         self._brief = False
 
     def _mount(self, root: IResource) -> IResource:
@@ -288,14 +307,31 @@ class Options(UsageOptions):
             message = f"--logfile: cannot write to {self['logfile']!r}"
             raise UsageError(f"{message}: {error.strerror}") from error
 
-    def _parseEndpoints(self) -> Iterable[DescribedEndpoint]:
-        inherited = isListeningSocket(LISTENSOCK_FILENO)
-        default = _INHERITED if inherited else DEFAULT_PORT
-        try:
-            for description in self["ports"] or [default]:
-                yield endpointFromString(_reactor(), description)
-        except ValueError as error:
-            raise UsageError(f"--port: {error}") from error
+    def _parsePorts(self) -> Iterable[DescribedEndpoint]:
+        if self["ports"]:
+            descriptions = self["ports"]
+        elif self["preview"] is not None:
+            descriptions = []
+        elif isListeningSocket(LISTENSOCK_FILENO):
+            descriptions = [_INHERITED]
+        else:
+            descriptions = [DEFAULT_PORT]
+        for description in descriptions:
+            yield _parseEndpoint("port", description)
+
+    def _parsePreview(self) -> DescribedEndpoint | None:
+        if self["preview"] is not None:
+            return _parseEndpoint("preview", self["preview"])
+        if self["preview-anywhere"]:
+            raise UsageError("--preview-anywhere: there is no --preview")
+        return None
+
+
+def _parseEndpoint(option: str, description: str) -> DescribedEndpoint:
+    try:
+        return endpointFromString(_reactor(), description)
+    except ValueError as error:
+        raise UsageError(f"--{option}: {error}") from error
 
 
 def _reactor() -> Any:
@@ -333,21 +369,39 @@ def makeService(options: Options) -> MultiService:
     Make the service for parsed options.
 
     @param options: What C{parseOptions} was called on.
-    @return: A service whose only child listens; an C{.rpy} script finds it as
+    @return: A service whose children listen; an C{.rpy} script finds it as
         L{IServiceCollection} in its registry, to add other services.
     """
     parent = MultiService()
     if isinstance(options["registry"], Componentized):
         options["registry"].setComponent(IServiceCollection, parent)
+    factory = _makeFactory(options)
+    if options["preview"] is not None:
+        # First, for the case that it must not start: nothing is open then.
+        _makePreview(options, factory).setServiceParent(parent)
     service = FastCGIService(
         options["endpoints"],
-        _makeFactory(options),
+        factory,
         options["grace"],
         what=_what(options),
         pool=options["pool"],
     )
     service.setServiceParent(parent)
     return parent
+
+
+def _makePreview(options: Options, factory: FastCGIFactory) -> IService:
+    # Nobody else has a use for the web server's side.
+    from twisted_fastcgi.preview import PreviewService
+
+    return PreviewService(
+        options["preview"],
+        factory,
+        what=_what(options),
+        mount=options["mount"],
+        anywhere=bool(options["preview-anywhere"]),
+        reactor=_reactor(),
+    )
 
 
 def _makeFactory(options: Options) -> FastCGIFactory:
