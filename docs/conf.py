@@ -20,7 +20,8 @@ release = version = __version__
 
 extensions = ["pydoctor.sphinx_ext.build_apidocs", "sphinx.ext.intersphinx"]
 html_theme = "alabaster"
-exclude_patterns = ["_build"]
+# The table is part of the page about performance.
+exclude_patterns = ["_build", "performance-table.rst"]
 
 pydoctor_args = [
     "--quiet",

@@ -35,11 +35,13 @@ class Wire(StringTransport):
     A transport that tells its protocol a moment later when it is closed.
 
     @ivar aborted: Whether it was closed at once.
+    @ivar writes: How often something was written.
     """
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()
         self.aborted = False
+        self.writes = 0
         self._clock = clock
         self._lost: list[Callable[[Failure], object]] = []
 
@@ -49,6 +51,13 @@ class Wire(StringTransport):
         """
         self._lost = [protocol.connectionLost]
         protocol.makeConnection(self)
+
+    def writeSequence(self, data: Any) -> None:
+        """
+        Count it.
+        """
+        self.writes += 1
+        super().writeSequence(data)
 
     def loseConnection(self) -> None:
         """

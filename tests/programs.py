@@ -19,6 +19,7 @@ from shutil import which
 from signal import SIGTERM
 from threading import Timer
 from unittest import SkipTest
+from urllib.request import ProxyHandler, build_opener
 
 from twisted_fastcgi.connection import RequestEnded, StreamReceived, WebServerConnection
 from twisted_fastcgi.records import RecordType
@@ -156,6 +157,18 @@ def ask(path: str, **changes: str) -> bytes:
             ended = event
     assert ended == RequestEnded(1, 0, 0), f"the request ended with {ended}: {answer!r}"
     return answer
+
+
+def fetch(url: str) -> bytes:
+    """
+    Ask an HTTP server on this machine, whatever proxy the environment names.
+
+    @return: The body of its answer, which has to be 200.
+    """
+    with build_opener(ProxyHandler({})).open(url, timeout=PATIENCE) as answer:
+        assert answer.status == 200, answer.status
+        body: bytes = answer.read()
+    return body
 
 
 def program(name: str) -> str:

@@ -977,7 +977,7 @@ class ConnectionVariablesTests(SynchronousTestCase):
         """
         v4 = {
             **{b"192.0.2.7": "192.0.2.7", b"": "", b"unix:": "unix:", b"unix": "unix"},
-            **{b"unix:/a": "unix:/a", b"\xff": "\xff", b"[x]": "[x]", b"a:1": "a:1"},
+            **{b"unix:/a": "unix:/a", b"\xff": "\\xff", b"[x]": "[x]", b"a:1": "a:1"},
         }
         v6 = {
             b"::1": "::1",

@@ -672,14 +672,17 @@ class ResponseTests(ChannelTestCase):
     def test_ownServer(self) -> None:
         """
         A I{Server} of the application's own is sent, whatever makes the
-        requests.
+        requests; and so is a I{Date}, if it can be told from Twisted's.
         """
 
         def render(request: Any) -> bytes:
             request.setHeader(b"server", b"mine")
+            request.setHeader(b"date", b"today")
             return b"x"
 
-        self.assertEqual(self.ask(render).header(b"Server"), b"mine")
+        answer = self.ask(render)
+        self.assertEqual(answer.header(b"Server"), b"mine")
+        self.assertEqual(answer.header(b"Date"), b"today")
         self.serveWith(Request, render)
         self.assertEqual(self.exchange(GET).response().header(b"Server"), b"mine")
 

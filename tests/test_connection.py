@@ -158,7 +158,7 @@ class ConnectionTestCase(TableTestCase):
         error = self.assertRaises(RemoteProtocolError, feed, machine, sent)
         good = wire.request(VARIABLES, requestId=78)
         again = self.assertRaises(RemoteProtocolError, feed, machine, good)
-        self.assertIs(again, error)
+        self.assertEqual((type(again), again.args), (type(error), error.args))
         return str(error)
 
     def assertRejected(
@@ -1147,14 +1147,13 @@ class AbortTests(ConnectionTestCase):
     @table({state: (state,) for state in STATES["FILTER"]})
     def test_answered(self, state: str) -> None:
         """
-        It is answered with END_REQUEST alone: nobody is to take what was sent
-        for a whole response.  The rest of the request, and another abort, are
-        skipped then, and nothing more can be sent for it.
+        It is answered with END_REQUEST, while STDOUT is left open: nobody is to
+        take what was sent for a whole response.  The rest of the request, and
+        another abort, are skipped then, and nothing more can be sent for it.
         """
         machine = begun(9, "FILTER", state)
         if state != "PARAMS":
-            machine.sendStdout(b"half of")
-            machine.sendStderr(b"an answer")
+            machine.sendStdout(b"half of an answer")
         self.assertAborted(feed(machine, wire.abortRequest(9)), 9)
         self.assertIs(machine.outputState, OutputState.ENDED)
         self.assertRaises(LocalProtocolError, machine.sendStdout, b"more")
@@ -1162,6 +1161,18 @@ class AbortTests(ConnectionTestCase):
         rest = finish(9, "FILTER", state) + wire.abortRequest(9)
         self.assertEqual(feed(machine, rest), [])
         self.assertServes(machine, 9)
+
+    def test_stderrEnds(self) -> None:
+        """
+        An error stream that was used is ended before.
+        """
+        machine = begun(9)
+        machine.sendStderr(b"a word")
+        (event,) = feed(machine, wire.abortRequest(9))
+        assert isinstance(event, RequestAborted)
+        types = [type_ for type_, _, _ in wire.records(event.data)]
+        self.assertEqual(types, [wire.STDERR, wire.END_REQUEST])
+        self.assertGreater(min(wire.paddings(event.data)[:1]), 0)
 
     def test_content(self) -> None:
         """

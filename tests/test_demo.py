@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from html import unescape
 from html.parser import HTMLParser
+from typing import Any
 
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase
@@ -47,10 +48,12 @@ class WellFormed(HTMLParser):
 
 
 def overFastCGI(
-    sent: Iterable[tuple[bytes, bytes]], body: bytes = b""
+    sent: Iterable[tuple[bytes, bytes]], body: bytes = b"", **options: Any
 ) -> wire.Response:
     """
     Ask for the page over FastCGI.
+
+    @param options: More arguments of L{wire.request}.
     """
     clock = MemoryReactorClock()
     factory = FastCGIFactory(DemoResource(), reactor=clock)
@@ -58,21 +61,44 @@ def overFastCGI(
     protocol = factory.buildProtocol(None)
     transport = StringTransport()
     protocol.makeConnection(transport)
-    protocol.dataReceived(wire.request(sent, body, keep=False))
+    protocol.dataReceived(wire.request(sent, body, **{"keep": False, **options}))
+    protocol.connectionLost()
     factory.doStop()
     return wire.response(transport.value())
 
 
 def sections(page: bytes) -> dict[str, list[tuple[str, str]]]:
     """
-    Read the tables of the page.
+    Read the tables of the page, by the headings above them.
     """
-    parts = re.split(r"<h2>(.*?)</h2>", page.decode("utf-8"))[1:]
-    rows = re.compile(r"<tr><th scope=row>(.*?)</th><td>(.*?)</td></tr>", re.S)
+    parts = re.split(r"<(h[23])>(.*?)</h[23]>", page.decode("utf-8"))[1:]
+    rows = re.compile(r"<tr><th scope=row>(.*?)</th><td.*?>(.*?)</td></tr>", re.S)
     return {
-        title: [(unescape(a), unescape(b)) for a, b in rows.findall(table)]
-        for title, table in zip(parts[::2], parts[1::2], strict=True)
+        f"{level} {title}": [(unescape(a), unescape(b)) for a, b in rows.findall(text)]
+        for level, title, text in zip(parts[::3], parts[1::3], parts[2::3], strict=True)
     }
+
+
+def records(page: bytes) -> list[tuple[str, str]]:
+    """
+    Read what the page says of the records, and their bytes.
+    """
+    found = re.findall(
+        r"<details><summary>(.*?)</summary>\s*<pre>(.*?)</pre></details>",
+        page.decode("utf-8"),
+        re.S,
+    )
+    return [(re.sub("<.*?>", "", head), unescape(dump)) for head, dump in found]
+
+
+def readDump(dump: str) -> bytes:
+    """
+    Read the bytes of a record, without what marks them.
+    """
+    found = re.findall(
+        r"^(?:header|padding| *[0-9a-f]+ ) ((?:[0-9a-f]{2} ?)+)", dump, re.M
+    )
+    return bytes.fromhex("".join(found))
 
 
 class DemoTests(SynchronousTestCase):
@@ -88,21 +114,20 @@ class DemoTests(SynchronousTestCase):
             b"/a", HTTPS=b"on", SSL_CIPHER=b"x", REMOTE_USER=b"me", FCGI_ROLE=b"R"
         )
         found = sections(overFastCGI(sent.items()).body)
+        self.assertEqual(found["h3 TLS"], [("HTTPS", "on"), ("SSL_CIPHER", "x")])
+        self.assertIn(("REMOTE_USER", "me"), found["h3 Client"])
+        self.assertIn(("SERVER_PORT", "80"), found["h3 Server"])
+        self.assertIn(("REQUEST_METHOD", "GET"), found["h3 Request"])
         self.assertEqual(
-            found["Variables: TLS"], [("HTTPS", "on"), ("SSL_CIPHER", "x")]
-        )
-        self.assertIn(("REMOTE_USER", "me"), found["Variables: Client"])
-        self.assertIn(("SERVER_PORT", "80"), found["Variables: Server"])
-        self.assertIn(("REQUEST_METHOD", "GET"), found["Variables: Request"])
-        self.assertEqual(
-            found["Variables: Request headers"], [("HTTP_HOST", "www.example.com")]
+            found["h3 Request headers"], [("HTTP_HOST", "www.example.com")]
         )
         self.assertEqual(
-            found["Variables: Other"], [("FCGI_ROLE", "R"), ("REDIRECT_STATUS", "200")]
+            found["h3 Other"], [("FCGI_ROLE", "R"), ("REDIRECT_STATUS", "200")]
         )
-        shown = [row for title, rows in found.items() if "Var" in title for row in rows]
+        shown = [row for title, rows in found.items() if "h3" in title for row in rows]
         self.assertEqual(
-            sorted(shown), sorted((n.decode(), v.decode()) for n, v in sent.items())
+            sorted(shown),
+            sorted((n.decode(), v.decode() or "(empty)") for n, v in sent.items()),
         )
 
     def test_request(self) -> None:
@@ -119,7 +144,7 @@ class DemoTests(SynchronousTestCase):
             HTTPS=b"on",
         )
         found = sections(overFastCGI(sent.items(), b"a=1&b=2").body)
-        seen = dict(found["As twisted.web sees it"])
+        seen = dict(found["h2 Request"])
         for name, value in {
             "method": "POST",
             "uri": "/deep/down?c=3",
@@ -128,18 +153,19 @@ class DemoTests(SynchronousTestCase):
             "postpath": "[b'deep', b'down']",
             "clientproto": "HTTP/1.1",
             "isSecure()": "True",
-            "body": "7 bytes",
+            "content": "7 bytes",
         }.items():
             self.assertEqual(seen[name], value, name)
-        self.assertIn("192.0.2.7", seen["client"])
-        self.assertIn("192.0.2.1", seen["host"])
-        self.assertEqual(found["Arguments"], [("a", "1"), ("b", "2"), ("c", "3")])
-        self.assertIn(("Host", "www.example.com"), found["Headers"])
+        self.assertIn("192.0.2.7", seen["getClientAddress()"])
+        self.assertIn("192.0.2.1", seen["getHost()"])
+        self.assertEqual(found["h2 Arguments"], [("a", "1"), ("b", "2"), ("c", "3")])
+        self.assertIn(("Host", "www.example.com"), found["h2 Headers"])
 
     def test_page(self) -> None:
         """
         The page is HTML in UTF-8 that loads nothing, that nobody stores, and
-        that suits light and dark; it names the role and the id.
+        that suits light and dark; it names the role, the id and what becomes of
+        the connection, and links to its parts.
         """
         answer = overFastCGI(wire.variables().items())
         self.assertEqual(answer.status, 200)
@@ -150,10 +176,61 @@ class DemoTests(SynchronousTestCase):
         page = answer.body.decode("utf-8")
         self.assertEqual(WellFormed(page).open, [])
         self.assertIn("color-scheme: light dark", page)
-        self.assertIn("in the role 1 with the id 1", page)
+        self.assertIn("@media (prefers-color-scheme: dark)", page)
+        self.assertIn("in the role of Responder, with the request id 1,", page)
+        self.assertIn("on a connection that closes after the answer", page)
+        links = re.findall('href="#(.*?)"', page)
+        self.assertEqual(links, ["variables", "request", "headers", "records"])
+        self.assertEqual(re.findall('id="(.*?)"', page), links)
         for asset in ("http://", "https://", "<script", "<img", "url("):
             self.assertNotIn(asset, page)
         self.assertNotIn("Arguments", page)
+
+    def test_kept(self) -> None:
+        """
+        A connection that stays open is said to.
+        """
+        page = overFastCGI(wire.variables().items(), keep=True, requestId=7).body
+        self.assertIn(b"the request id 7, on a connection that stays open", page)
+        self.assertIn("keep the connection open", records(page)[0][0])
+
+    def test_records(self) -> None:
+        """
+        The records of the request are shown: of each what it means and all of
+        its bytes, which are those of a web server that writes them as this
+        package does.
+        """
+        sent = wire.postVariables(b"<body>")
+        page = overFastCGI(sent.items(), b"<body>", requestId=513).body
+        self.assertIn("written anew", page.decode())
+        found = records(page)
+        for (head, _), start in zip(
+            found,
+            ["BEGIN_REQUEST RESPONDER", "PARAMS ", "PARAMS end", "STDIN ", "STDIN end"],
+            strict=True,
+        ):
+            self.assertTrue(head.startswith(start), head)
+        self.assertTrue(found[3][0].endswith("6 bytes + 2 padding"), found[3])
+        self.assertIn("<body>", found[3][1])
+        shown = b"".join(readDump(dump) for _, dump in found)
+        read = wire.records(shown)
+        self.assertEqual({record.requestId for record in read}, {513})
+        self.assertEqual(dict(wire.readPairs(read[1].content)), sent)
+        self.assertEqual(read[3], (wire.STDIN, 513, b"<body>"))
+
+    def test_largeRecords(self) -> None:
+        """
+        Of large records, and of a large body, the page shows the beginning.
+        """
+        body = b"x" * 5000
+        sent = wire.postVariables(body, HTTP_X=b"y" * 3000)
+        page = overFastCGI(sent.items(), body).body
+        self.assertIn(b"only 4096 bytes of 5000 are shown", page)
+        (_, params), (head, stdin) = records(page)[1], records(page)[3]
+        self.assertRegex(params, r"\n\.\.\. \d+ bytes more")
+        self.assertIn("4096 bytes + 0 padding", head)
+        self.assertTrue(stdin.endswith("\n... 3072 bytes more"), stdin)
+        self.assertEqual(readDump(stdin)[8:], b"x" * 1024)
 
     def test_escaped(self) -> None:
         """
@@ -175,10 +252,10 @@ class DemoTests(SynchronousTestCase):
         for tag in (b"<script", b"<b>", b"<i>"):
             self.assertNotIn(tag, body)
         found = sections(body)
-        self.assertIn(("<b>", "<script>"), found["Arguments"])
-        self.assertIn(("X-Nasty", nasty.decode()), found["Headers"])
-        self.assertIn(("<i>", nasty.decode()), found["Variables: Other"])
-        self.assertIn(("RAW", r"\xff\x7f" + "é"), found["Variables: Other"])
+        self.assertIn(("<b>", "<script>"), found["h2 Arguments"])
+        self.assertIn(("X-Nasty", nasty.decode()), found["h2 Headers"])
+        self.assertIn(("<i>", nasty.decode()), found["h3 Other"])
+        self.assertIn(("RAW", r"\xff\x7f" + "é"), found["h3 Other"])
 
     def test_long(self) -> None:
         """
@@ -187,7 +264,7 @@ class DemoTests(SynchronousTestCase):
         sent = wire.variables(HTTP_COOKIE=b"x" * 5000)
         [value] = [
             value
-            for name, value in sections(overFastCGI(sent.items()).body)["Headers"]
+            for name, value in sections(overFastCGI(sent.items()).body)["h2 Headers"]
             if name == "Cookie"
         ]
         self.assertEqual(value, "x" * 2000 + "... (5000 bytes)")
@@ -205,5 +282,6 @@ class DemoTests(SynchronousTestCase):
         )
         page = transport.value()
         self.assertIn(b"came over plain HTTP", page)
-        self.assertNotIn(b"Variables:", page)
-        self.assertEqual(dict(sections(page)["As twisted.web sees it"])["uri"], "/x")
+        self.assertNotIn(b"<h2>Variables", page)
+        self.assertNotIn(b"<h2>Records", page)
+        self.assertEqual(dict(sections(page)["h2 Request"])["uri"], "/x")

@@ -222,22 +222,23 @@ class EventTests(TableTestCase):
         self.assertIs(reader.nextEvent(), None)
         reader.receiveData(sent[15:16])
         self.assertEqual(reader.nextEvent(), ("all", 1, b"12345678"))
-        self.assertTrue(reader.withinRecord)
+        self.assertFalse(reader.withinRecord)
 
     @moderately
     @given(_RECORDS, _PADDINGS)
     def test_withinRecord(self, records: list[Record], padding: int | None) -> None:
         """
-        It can be told at any byte whether a record has begun and not ended.
+        It can be told at any byte whether more is awaited of what has begun:
+        of a header, or of content that is wanted, but not of what is left out.
         """
-        sent = [wire.record(*record, padding=padding) for record in records]
         reader = Reader()
-        for each in sent:
-            for piece in wire.byteByByte(each[:-1]):
+        for type_, requestId, content in records:
+            wanted = {HEADER: 0, IGNORE: 0, COLLECT8: min(8, len(content))}
+            end = 8 + wanted.get(type_, len(content))
+            sent = wire.record(type_, requestId, content, padding=padding)
+            for place, piece in enumerate(wire.byteByByte(sent), start=1):
                 wire.feed(reader, piece)
-                self.assertTrue(reader.withinRecord)
-            wire.feed(reader, each[-1:])
-            self.assertFalse(reader.withinRecord)
+                self.assertEqual(reader.withinRecord, place < end, (type_, place))
 
 
 class ErrorTests(TableTestCase):

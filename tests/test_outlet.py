@@ -149,6 +149,15 @@ class OutletTests(SynchronousTestCase):
         No more than 64 KiB are held, or one write.
         """
         self.outlet.hold()
+        self.outlet.write([b"x" * 65535])
+        self.outlet.write([b"x"])
+        self.assertEqual(self.transport.writes, [])
+        self.outlet.write([b"x"])
+        self.assertEqual(self.transport.writes, [b"x" * 65536])
+        self.outlet.release()
+        self.transport.clear()
+        del self.transport.writes[:]
+        self.outlet.hold()
         for _ in range(20):
             self.outlet.write([b"x" * 10000])
         self.assertEqual([len(sent) for sent in self.transport.writes], [60000] * 3)
@@ -190,6 +199,18 @@ class OutletTests(SynchronousTestCase):
         self.transport.drain()
         self.assertEqual(producer.calls, ["pause", "resume"])
 
+    def test_pushProducerLeavesWhenFull(self) -> None:
+        """
+        When a push producer leaves, it is still full.
+        """
+        self.outlet.registerProducer(PushProducer(), True)
+        self.outlet.write([b"x" * 70000])
+        self.outlet.unregisterProducer()
+        self.assertTrue(self.outlet.full)
+        self.transport.drain()
+        self.assertFalse(self.outlet.full)
+        self.assertEqual(self.server.drained, 1)
+
     def test_pushProducerWhenFull(self) -> None:
         """
         A push producer that comes when it is full is paused at once.
@@ -230,6 +251,21 @@ class OutletTests(SynchronousTestCase):
         self.outlet.write([b"x" * 70000])
         self.assertTrue(self.outlet.full)
 
+    def test_pullProducerLeavesAtOnce(self) -> None:
+        """
+        When a pull producer leaves together with its last piece, it is not
+        full: nobody would tell when that is sent.
+        """
+
+        class Last(Pull):
+            def resumeProducing(self) -> None:
+                super().resumeProducing()
+                self._outlet.unregisterProducer()
+
+        self.outlet.registerProducer(Last(self.outlet, b"last"), False)
+        self.assertEqual(self.transport.writes, [b"last"])
+        self.assertFalse(self.outlet.full)
+
     def test_pullProducerIdle(self) -> None:
         """
         A pull producer that writes nothing is asked again soon, for the
@@ -245,6 +281,59 @@ class OutletTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual(producer.asked, 5)
         self.assertEqual(self.transport.writes, [b"a", b"b"])
+
+    def test_pullProducerFails(self) -> None:
+        """
+        A pull producer that fails when it is asked again ends the connection,
+        as one does that fails when a transport asks it.
+        """
+
+        class Failing(Pull):
+            def resumeProducing(self) -> None:
+                super().resumeProducing()
+                if self.asked > 1:
+                    raise ZeroDivisionError("on purpose")
+
+        self.outlet.registerProducer(Failing(self.outlet, b"", b""), False)
+        self.assertTrue(self.transport.connected)
+        self.clock.advance(0)
+        self.transport.settle()
+        self.assertFalse(self.transport.connected)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_stopFails(self) -> None:
+        """
+        A producer that fails to stop keeps nothing else from its end.
+        """
+
+        class Failing(PushProducer):
+            def stopProducing(self) -> None:
+                raise ZeroDivisionError("on purpose")
+
+        self.outlet.registerProducer(Failing(), True)
+        self.outlet.close()
+        self.transport.settle()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.transport.drain()
+        self.assertFalse(self.transport.connected)
+
+    def test_last(self) -> None:
+        """
+        What is said to be the last goes out together with what is held,
+        however large that is; on its own it goes out like anything else.
+        """
+        self.outlet.hold()
+        self.outlet.write([b"x" * 100000])
+        self.outlet.write([b"last"], last=True)
+        self.assertEqual(self.transport.writes, [b"x" * 100000 + b"last"])
+        self.outlet.write([b"y"])
+        self.outlet.write([b"last"], last=True)
+        self.assertEqual(len(self.transport.writes), 1)
+        self.outlet.release()
+        self.assertEqual(self.transport.writes[1:], [b"ylast"])
+        self.outlet.write([b"last"], last=True)
+        self.assertEqual(self.transport.writes[2:], [b"last"])
 
     def test_pullProducerIdleAndOthersWrite(self) -> None:
         """
@@ -362,9 +451,12 @@ class OutletTests(SynchronousTestCase):
 
     def test_closeGentlyOneWay(self) -> None:
         """
-        A transport that can't be closed in one direction is closed.
+        A transport that can't be closed in one direction is closed, even if it
+        passes on to another what it does not know itself, as TLS does.
         """
         self.connectOneWay()
+        beneath: Any = self.transport
+        beneath.loseWriteConnection = ServerTransport().loseWriteConnection
         self.outlet.write([b"last"])
         self.outlet.closeGently()
         self.transport.drain()
@@ -381,6 +473,7 @@ class OutletTests(SynchronousTestCase):
         self.outlet.hold()
         self.outlet.write([b"held"])
         self.outlet.abort()
+        self.assertEqual(producer.calls, ["stop"])
         self.outlet.release()
         self.transport.settle()
         self.assertFalse(self.transport.connected)
@@ -438,36 +531,57 @@ class SocketOutletTests(SynchronousTestCase):
         self.connectTo(overTCP=True)
         self.assertIs(type(self.outlet), SocketOutlet)
         transport = self.peer.transport
+        registered: list[Any] = []
+        # As if TLS had been started on it.
         transport.TLS = True
-        # What encrypts stands there then, and takes producers.
-        transport.protocol = ServerTransport()
+        transport.registerProducer = lambda *args: registered.append(args)
         outlet = outletFor(transport, self.reactor, lambda: None)
         self.assertIs(type(outlet), Outlet)
-        self.assertIs(transport.protocol.producer, outlet)
-        transport.TLS = False
-        transport.protocol = self.server
+        self.assertEqual(registered, [(outlet, True)])
+        del transport.TLS, transport.registerProducer
+
+    def writeAtOnce(self, *pieces: bytes) -> None:
+        """
+        Write what nothing more is about to follow.
+        """
+        self.outlet.hold()
+        self.outlet.write(pieces)
+        self.outlet.release()
 
     def test_atOnce(self) -> None:
         """
-        What the socket takes is sent without waiting for the reactor.
+        What was held back, and is taken by the socket, is sent without waiting
+        for the reactor.
         """
         for overTCP in (False, True):
             self.connectTo(overTCP=overTCP)
-            self.outlet.write([b"a", b"b"])
             self.outlet.hold()
+            self.outlet.write([b"a", b"b"])
             self.outlet.write([b"c"])
-            self.outlet.write([b"d"])
             self.outlet.release()
-            self.assertEqual(self.peer.received + self.peer.read(), b"abcd")
+            self.assertEqual(self.peer.received + self.peer.read(), b"abc")
             self.assertEqual(self.reactor.getWriters(), [])
             self.assertFalse(self.outlet.full)
+
+    def test_bitByBit(self) -> None:
+        """
+        What is written bit by bit is joined by the transport: however fast the
+        web server reads, everybody else has a turn meanwhile.
+        """
+        for bit in (b"a", b"b", b"c"):
+            self.outlet.write([bit])
+            self.assertEqual(self.peer.read(), b"")
+        self.assertNotEqual(self.reactor.getWriters(), [])
+        self.assertEqual(self.peer.readAll(), b"abc")
+        self.writeAtOnce(b"d")
+        self.assertEqual(self.peer.read(), b"d")
 
     def test_manyPieces(self) -> None:
         """
         More pieces than one system call takes are sent as well.
         """
         pieces = [b"%d " % number for number in range(3000)]
-        self.outlet.write(pieces)
+        self.writeAtOnce(*pieces)
         self.assertEqual(self.peer.readAll(), b"".join(pieces))
 
     def test_order(self) -> None:
@@ -475,10 +589,12 @@ class SocketOutletTests(SynchronousTestCase):
         What the socket does not take is sent by the reactor, and everything
         after it as well, in the order in which it was written.
         """
-        written = self.fill()
+        large = b"0123456789" * 30000
+        self.writeAtOnce(large)
+        self.writeAtOnce(b"held")
         self.outlet.write([b"last"])
-        self.assertEqual(self.peer.readAll(), written + b"last")
-        self.outlet.write([b"at once"])
+        self.assertEqual(self.peer.readAll(), large + b"heldlast")
+        self.writeAtOnce(b"at once")
         self.assertEqual(self.peer.read(), b"at once")
 
     def test_anyPieceIsCut(self) -> None:
@@ -492,7 +608,8 @@ class SocketOutletTests(SynchronousTestCase):
                 written[start : start + size] for start in range(0, len(written), size)
             ]
             for start in range(0, len(pieces), 1500):
-                self.outlet.write(pieces[start : start + 1500])
+                self.writeAtOnce(*pieces[start : start + 1500])
+                self.peer.read(100000)
             self.assertEqual(self.peer.readAll(), written)
 
     def test_full(self) -> None:
@@ -513,9 +630,15 @@ class SocketOutletTests(SynchronousTestCase):
         A little that has to wait does not make it full.
         """
         while not self.reactor.getWriters():
-            self.outlet.write([b"x" * 100])
+            self.writeAtOnce(b"x" * 100)
         self.assertFalse(self.outlet.full)
         self.peer.readAll()
+        for _ in range(4):
+            # That is more than fits, yet less than makes it full.
+            self.writeAtOnce(b"x" * 60000)
+            self.assertNotEqual(self.reactor.getWriters(), [])
+            self.assertFalse(self.outlet.full)
+            self.peer.readAll()
         self.assertEqual(self.server.drained, 0)
         self.assertIs(self.peer.transport.producer, None)
 
@@ -548,7 +671,7 @@ class SocketOutletTests(SynchronousTestCase):
         self.assertEqual(producer.asked, 5)
         self.assertFalse(self.outlet.full)
         self.assertIs(self.peer.transport.producer, None)
-        self.outlet.write([b"at once"])
+        self.writeAtOnce(b"at once")
         self.assertEqual(self.peer.read(), b"at once")
 
     def test_pullProducerIsNotAhead(self) -> None:
@@ -638,6 +761,26 @@ class SocketOutletTests(SynchronousTestCase):
         self.peer.turn()
         self.assertFalse(self.peer.transport.connected)
         self.assertEqual(producer.calls, ["pause", "stop"])
+
+    def test_largePieceIsFull(self) -> None:
+        """
+        While a large piece of a pull producer waits, it is full.
+        """
+        self.outlet.registerProducer(Pull(self.outlet, b"x" * 300000), False)
+        self.assertTrue(self.outlet.full)
+        self.peer.readAll()
+        self.assertFalse(self.outlet.full)
+
+    def test_connectionLost(self) -> None:
+        """
+        The end of the connection stops a producer, though the transport does
+        not know of it.
+        """
+        producer = PushProducer()
+        self.outlet.registerProducer(producer, True)
+        self.assertIs(self.peer.transport.producer, None)
+        self.peer.close()
+        self.assertEqual(producer.calls, ["stop"])
 
     def test_peerIsGone(self) -> None:
         """

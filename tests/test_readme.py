@@ -8,6 +8,7 @@ Tests for what the README and its companions tell people to do.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 from contextlib import AbstractContextManager
@@ -21,11 +22,23 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from tests.programs import PATIENCE, ROOT, SCRIPTS, ask, output, program, serving
+from tests.programs import (
+    PATIENCE,
+    ROOT,
+    SCRIPTS,
+    ask,
+    fetch,
+    output,
+    program,
+    serving,
+)
 from twisted_fastcgi import FastCGIFactory
 
 #: Where the examples have their socket.
 SOCKET = "/tmp/app.sock"
+
+#: Where they have their preview.
+PREVIEW = "tcp:8080:interface=127.0.0.1"
 
 #: What nginx wants folders for, which only root has by default.
 TEMPORARY = ("client_body", "fastcgi", "proxy", "scgi", "uwsgi")
@@ -136,14 +149,19 @@ class ExampleTests(SynchronousTestCase):
         self.assertIn(SOCKET, self.examples[name])
         return self.examples[name].replace(SOCKET, self.socket)
 
-    def serving(self, line: str) -> AbstractContextManager[list[str]]:
+    def serving(
+        self, line: str, ready: str = "serving "
+    ) -> AbstractContextManager[list[str]]:
         """
         Run a command that begins with C{twist}.
+
+        @param ready: What the line of its log contains that says that it
+            serves.
         """
         name, *arguments = line.split()
         self.assertEqual(Path(name).name, "twist")
         command = [SCRIPTS / "twist", "--log-format=text", *arguments]
-        return serving(command, self.folder, PYTHONPATH=str(ROOT))
+        return serving(command, self.folder, ready, PYTHONPATH=str(ROOT))
 
     def setUpNginx(self, block: str) -> list[str]:
         """
@@ -173,15 +191,24 @@ class ExampleTests(SynchronousTestCase):
     def test_run(self) -> None:
         """
         The first command ends with a server that shows what the web server
-        sent, and whose log says how nginx reaches it.
+        sent: in a browser at the URL of the README, and on a socket, of which
+        the log says how nginx reaches it.
         """
-        last = lines(self.example("run"))[-1].strip().removeprefix("&& ")
-        with self.serving(last) as log:
+        command = self.example("run").replace("\\\n", " ")
+        last = command.rpartition("&& ")[2]
+        text = (ROOT / "README.rst").read_text()
+        self.assertIn(PREVIEW, last)
+        self.assertIn("Open http://127.0.0.1:8080/ in", text)
+        last = last.replace(PREVIEW, "tcp:0:interface=127.0.0.1")
+        with self.serving(last, ready="in nginx: ") as log:
+            page = fetch(re.findall(r"http://127\.0\.0\.1:\d+/", "".join(log))[0])
             answer = ask(self.socket, QUERY_STRING="a=b", REMOTE_USER="somebody")
         self.assertIn(f"fastcgi_pass unix:{self.socket};", "".join(log))
         self.assertIn(b"Status: 200", answer)
-        self.assertIn(b"REMOTE_USER", answer)
-        self.assertIn(b"somebody", answer)
+        for shown in (b"REMOTE_USER", b"somebody"):
+            self.assertIn(shown, answer)
+        for shown in (b"This request came over FastCGI", b"REQUEST_URI"):
+            self.assertIn(shown, page)
 
     def test_commandsAgree(self) -> None:
         """

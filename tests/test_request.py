@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from io import BytesIO
 from typing import Any
+from unittest import SkipTest
 
 from twisted.internet.defer import Deferred
 from twisted.web.iweb import IRequest
@@ -81,7 +82,7 @@ class LikeAnyOtherTests(ServerTestCase):
     A L{FastCGIRequest} is like any other request.
     """
 
-    def ask(self, sent: bytes, requestFactory: Any = None, **attributes: Any) -> Any:
+    def ask(self, sent: bytes, requestFactory: Any = None, **options: Any) -> Any:
         """
         Have a resource see a request.
 
@@ -96,12 +97,15 @@ class LikeAnyOtherTests(ServerTestCase):
                 seen.append(described(request))
                 return b"hello"
 
-        site = Site(Describing(), requestFactory, reactor=self.clock)
-        for name, value in attributes.items():
-            setattr(site, name, value)
+        site = Site(Describing(), requestFactory, reactor=self.clock, **options)
+        return seen, self.answerOf(site, sent)
+
+    def answerOf(self, site: Site, sent: bytes) -> bytes:
+        """
+        Tell what a site answers.
+        """
         self.serve(site)
-        transport = self.exchange(sent)
-        return seen, transport.value()
+        return self.exchange(sent).value()
 
     @table({name: (sent,) for name, sent in wire.captures().items()})
     def test_captures(self, sent: bytes) -> None:
@@ -147,6 +151,149 @@ class LikeAnyOtherTests(ServerTestCase):
         sent = wire.request(variables, body)
         self.assertEqual(self.ask(sent), self.ask(sent, lambda *args: Request(*args)))
 
+    @table(
+        {
+            "bytes": (lambda request: b"body",),
+            "nothing": (lambda request: b"",),
+            "other bytes": (lambda request: type("Bytes", (bytes,), {})(b"body"),),
+            "text": (lambda request: "body",),
+            "None": (lambda request: None,),
+            "later": (later,),
+            "a status": (lambda request: request.setResponseCode(404) or b"no",),
+            "a reason": (lambda request: request.setResponseCode(404, b"x") or b"no",),
+            "no content": (lambda request: request.setResponseCode(204) or b"no",),
+            "not modified": (lambda request: request.setResponseCode(304) or b"no",),
+            "a cookie": (lambda request: request.addCookie(b"a", b"b") or b"body",),
+            "a type": (
+                lambda request: request.setHeader("content-type", "x/y") or b"",
+            ),
+            "another type": (
+                lambda request: request.setHeader("content-type", "x/y") or b"body",
+            ),
+            "no type": (
+                lambda request: setattr(request, "defaultContentType", None) or b"x",
+            ),
+            "a length": (
+                lambda request: request.setHeader("content-length", "2") or b"body",
+            ),
+            "an etag": (
+                lambda request: str(request.setETag(b"e")).encode()[:0] or b"body",
+            ),
+            "a date": (lambda request: request.setLastModified(9) or b"body",),
+            "some before": (lambda request: request.write(b"some ") or b"body",),
+            "a redirect": (lambda request: request.redirect(b"/there") or b"body",),
+            "a server": (lambda request: request.setHeader("server", "x") or b"body",),
+            "an own write": (
+                lambda request: (
+                    setattr(
+                        request,
+                        "write",
+                        lambda data: Request.write(request, data.upper()),
+                    )
+                    or b"body"
+                ),
+            ),
+            "an own finish": (
+                lambda request: (
+                    setattr(request, "finish", lambda: Request.finish(request))
+                    or b"body"
+                ),
+            ),
+            "1xx": (lambda request: request.setResponseCode(100) or b"body",),
+            "a large body": (lambda request: b"x" * 200000,),
+            "large headers": (
+                lambda request: request.setHeader("x", "y" * 5000) or b"body",
+            ),
+        }
+    )
+    def test_responses(self, render: Any) -> None:
+        """
+        The response to it is the same as to any other request, whatever the
+        resource does and whatever it returns.
+        """
+        for method in (b"GET", b"HEAD"):
+            answers = []
+            for make in (None, lambda *args: Request(*args)):
+                site = Site(Application(render), make, reactor=self.clock)
+                self.serve(site)
+                variables = wire.variables(REQUEST_METHOD=method)
+                transport = self.exchange(wire.request(variables))
+                found = transport.responses(unfinished=True)
+                answers.append([self.essence(answer) for answer in found])
+            self.assertEqual(answers[0], answers[1])
+
+    def essence(self, answer: wire.Response) -> Any:
+        """
+        Tell what is in an answer, except what is different every time.
+        """
+        # What a page says that shows the request differs by its class.
+        different = answer.status == 500
+        headers = {name: b"" if different else value for name, value in answer.headers}
+        body = bool(answer.body) if different else answer.body
+        return sorted(headers.items()), body, answer.appStatus, answer.ended
+
+    @table({name.decode(): (name,) for name in (b"GET", b"PUT", b"BREW")})
+    def test_unsupportedMethod(self, method: bytes) -> None:
+        """
+        A method that a resource does not know is answered in the same way.
+        """
+
+        class Posting(Resource):
+            isLeaf = True
+
+            def render_POST(self, request: Any) -> bytes:
+                return b"posted"
+
+        variables = wire.variables(REQUEST_METHOD=method)
+        answers = []
+        for make in (None, lambda *args: Request(*args)):
+            self.serve(Site(Posting(), make, reactor=self.clock))
+            answers.append(self.exchange(wire.request(variables)).value())
+        self.assertEqual(answers[0], answers[1])
+        self.assertIn(wire.response(answers[0]).status, (405, 501))
+
+    def test_notBytes(self) -> None:
+        """
+        The page that says that a resource has not returned bytes names it.
+        """
+
+        class Misled(Resource):
+            isLeaf = True
+
+            def __repr__(self) -> str:
+                return "the misled one"
+
+            def render(self, request: Any) -> Any:
+                return 42
+
+        self.serve(Misled())
+        answer = self.exchange(GET).response()
+        self.assertEqual(answer.status, 500)
+        self.assertIn(b"the misled one", answer.body)
+        self.assertIn(b"42", answer.body)
+
+    def test_subclass(self) -> None:
+        """
+        What a subclass does is done.
+        """
+
+        class Loud(FastCGIRequest):
+            def write(self, data: bytes) -> None:
+                super().write(data.upper())
+
+        self.serve(Site(Application(b"body"), Loud, reactor=self.clock))
+        answer = self.exchange(GET).response()
+        self.assertEqual(answer.body, b"BODY")
+
+    def test_renderedOnce(self) -> None:
+        """
+        A resource renders a request once, whatever comes of it.
+        """
+        for render in (lambda request: b"x", lambda request: "x", later):
+            application = self.serve(render)
+            self.exchange(GET)
+            self.assertEqual(len(application.requests), 1)
+
     def test_noForms(self) -> None:
         """
         It parses no forms if its site does not.
@@ -155,7 +302,10 @@ class LikeAnyOtherTests(ServerTestCase):
         form = b"application/x-www-form-urlencoded"
         sent = wire.request(wire.postVariables(body, CONTENT_TYPE=form), body)
         for parse, args in ((True, {b"a": [b"b"]}), (False, {})):
-            seen, _ = self.ask(sent, _parsePOSTFormSubmission=parse)
+            try:
+                seen, _ = self.ask(sent, parsePOSTFormSubmission=parse)
+            except TypeError as error:
+                raise SkipTest("this version of Twisted parses all forms") from error
             self.assertEqual(seen[0]["args"], args)
 
     def test_ownContentFile(self) -> None:
@@ -164,15 +314,17 @@ class LikeAnyOtherTests(ServerTestCase):
         """
         lengths: list[int | None] = []
 
-        def getContentFile(length: int | None) -> BytesIO:
-            lengths.append(length)
-            return BytesIO()
+        class Keeping(Site):
+            def getContentFile(self, length: int | None) -> BytesIO:
+                lengths.append(length)
+                return BytesIO()
 
         body = b"0123"
-        sent = GET + wire.request(wire.postVariables(body), body)
-        seen, _ = self.ask(sent, getContentFile=getContentFile)
+        application = Application()
+        site = Keeping(application, reactor=self.clock)
+        self.answerOf(site, GET + wire.request(wire.postVariables(body), body))
         self.assertEqual(lengths, [0, 4])
-        self.assertEqual([found["content"] for found in seen], [b"", body])
+        self.assertEqual([seen[3] for seen in application.seen], [b"", body])
 
     def test_interface(self) -> None:
         """

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from twisted.internet import error
 from twisted.internet.address import IPv6Address
 from twisted.logger import LogLevel
-from twisted.web.server import NOT_DONE_YET, Request
+from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from tests import wire
 from tests.tables import moderately, table
@@ -1003,12 +1003,14 @@ class ClosingTests(ServerTestCase):
 
     def test_noDelay(self) -> None:
         """
-        TCP sends small pieces at once; other transports have no such setting.
+        TCP sends small pieces at once, and finds out when the other host is
+        gone; other transports have no such settings.
         """
         self.serve()
         transport = TCPServerTransport()
         self.connect(transport)
         self.assertTrue(transport.noDelay)
+        self.assertTrue(transport.keepAlive)
 
     def test_unixHasNoDelay(self) -> None:
         """
@@ -1186,6 +1188,28 @@ class BackPressureTests(ServerTestCase):
         transport.receive(GET)
         self.assertEqual(transport.response().body, b"")
 
+    def test_pullProducerLeavesAtOnce(self) -> None:
+        """
+        After a pull producer that ends together with its last piece the next
+        request is read.
+        """
+
+        class Once(PullProducer):
+            def resumeProducing(self) -> None:
+                self._request.write(b"all")
+                self._request.unregisterProducer()
+                self._request.finish()
+
+        def render(request: Any) -> Any:
+            Once(request, []).start()
+            return NOT_DONE_YET
+
+        self.serve(render)
+        transport = self.exchange(GET)
+        transport.receive(GET)
+        bodies = [answer.body for answer in transport.responses()]
+        self.assertEqual(bodies, [b"all", b"all"])
+
     def test_pullProducerLater(self) -> None:
         """
         A pull producer that registers later is driven just so, on a connection
@@ -1278,8 +1302,6 @@ class BackPressureTests(ServerTestCase):
         """
         Make a site that has its own C{requestFactory}.
         """
-        from twisted.web.server import Site
-
         return Site(Application(application), requestFactory, reactor=self.clock)
 
     def test_nextRequestWaits(self) -> None:
@@ -1296,6 +1318,7 @@ class BackPressureTests(ServerTestCase):
         self.assertEqual(transport.producerState, "producing")
         transport.settle()
         self.assertEqual(len(application.requests), 2)
+        self.assertEqual(transport.producerState, "paused")
         transport.stalled = False
         transport.settle()
         self.assertEqual(transport.statuses(), [200] * 6)
@@ -1712,6 +1735,18 @@ class TimeTests(ServerTestCase):
         self.advance(3)
         self.assertClosed(transport)
 
+    def test_managementInTime(self) -> None:
+        """
+        A management record that arrives in pieces leaves no deadline behind.
+        """
+        self.serve()
+        sent = wire.getValues(b"FCGI_MAX_CONNS")
+        transport = self.exchange(sent[:9])
+        self.advance(20)
+        transport.receive(sent[9:])
+        self.advance(100)
+        self.assertServes(transport)
+
     def test_paramsInTime(self) -> None:
         """
         A request that is complete in time is served in its own time.
@@ -1775,8 +1810,6 @@ class TimeTests(ServerTestCase):
         While the application does not want the body, the web server is not to
         blame.
         """
-        from twisted.web.server import Site
-
         application = Application()
         self.serve(Site(application, PausingRequest, reactor=self.clock))
         transport = self.exchange(BEFORE["body"])
@@ -1975,6 +2008,19 @@ class AnyBytesTests(ServerTestCase):
         self.transports.remove(transport)
         self.assertEqual(self.factory.connectionCount, 0)
 
+    def test_measure(self) -> None:
+        """
+        What these tests measure is there: variables and a body that wait.
+        """
+        self.serve(Site(Application(), PausingRequest, reactor=self.clock))
+        transport = self.exchange(wire.beginRequest())
+        self.assertLess(bytesHeld(transport.protocol), 1000)
+        transport.receive(wire.params({b"X": b"x" * 5000}, end=False))
+        self.assertGreater(bytesHeld(transport.protocol), 5000)
+        transport.receive(wire.params(wire.postVariables(b"x" * 9000)))
+        transport.receive(*[wire.stdin(b"x" * 3000, end=False)] * 2)
+        self.assertGreater(bytesHeld(transport.protocol), 8000)
+
     @moderately
     @given(
         pieces=st.lists(st.one_of(ANY_RECORD, SENSIBLE, ANY_VARIABLES), min_size=1),
@@ -2048,7 +2094,6 @@ class StrangeApplicationTests(ServerTestCase):
         """
         Neither does a request that fails when it is told.
         """
-        from twisted.web.server import Site
 
         class Bad(Request):
             def connectionLost(self, reason: Any) -> None:

@@ -26,8 +26,18 @@ from twisted.web.static import Registry
 from twisted.web.wsgi import WSGIResource
 
 from tests import wire
-from tests.programs import PATIENCE, ROOT, SCRIPTS, ask, environment, program, serving
+from tests.programs import (
+    PATIENCE,
+    ROOT,
+    SCRIPTS,
+    ask,
+    environment,
+    fetch,
+    program,
+    serving,
+)
 from twisted_fastcgi.demo import DemoResource
+from twisted_fastcgi.preview import PreviewService
 from twisted_fastcgi.service import FastCGIService
 from twisted_fastcgi.tap import Options, makeService
 
@@ -74,7 +84,7 @@ def serviceOf(*arguments: str) -> FastCGIService:
     """
     Make the service for some options.
     """
-    [service] = makeService(parsed(*arguments))
+    *_, service = makeService(parsed(*arguments))
     assert isinstance(service, FastCGIService)
     return service
 
@@ -166,6 +176,68 @@ class PortTests(TapMixin, SynchronousTestCase):
         self.assertIn("--port: bad endpoint '9000': ", self.refused("-p", "9000"))
         message = self.refused("--listen", "fcgi:fd=999999")
         self.assertIn("file descriptor 999999 is no socket", message)
+
+
+class PreviewTests(TapMixin, SynchronousTestCase):
+    """
+    The preview.
+    """
+
+    where = "tcp:8080:interface=127.0.0.1"
+
+    def test_alone(self) -> None:
+        """
+        With a preview nothing else listens, not even on an inherited socket.
+        """
+        skt = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(skt.close)
+        self.onInput(skt)
+        options = parsed("--preview", self.where)
+        self.assertEqual(str(options["preview"]), self.where)
+        self.assertEqual(options["endpoints"], [])
+
+    def test_both(self) -> None:
+        """
+        Other ports are opened if they are named.
+        """
+        options = parsed("--preview", self.where, "--port", "unix:/x")
+        self.assertEqual(str(options["preview"]), self.where)
+        self.assertEqual([str(each) for each in options["endpoints"]], ["unix:/x"])
+
+    def test_none(self) -> None:
+        """
+        There is none if it is not asked for.
+        """
+        self.assertIsNone(parsed("--port", "unix:/x")["preview"])
+        self.assertEqual(len(list(makeService(parsed("--port", "unix:/x")))), 1)
+
+    def test_service(self) -> None:
+        """
+        The preview starts before anything else, asks the application that the
+        ports serve, and knows where it is.
+        """
+        for more, anywhere in [((), False), (("--preview-anywhere",), True)]:
+            preview, service = makeService(
+                parsed("--preview", self.where, "--mount", "/app", *more)
+            )
+            self.assertIsInstance(preview, PreviewService)
+            self.assertEqual(list(map(str, preview._endpoints)), [self.where])
+            self.assertEqual(preview._what, "a demonstration page")
+            self.assertEqual(preview._path, "/app/")
+            self.assertEqual(preview._anywhere, anywhere)
+            self.assertIs(
+                preview._factory._agent._pool._endpoint._factory, service._factory
+            )
+
+    def test_bad(self) -> None:
+        """
+        What is no endpoint is refused, and so is a permission without a
+        preview.
+        """
+        message = self.refused("--preview", "8080")
+        self.assertIn("--preview: bad endpoint '8080': ", message)
+        message = self.refused("--preview-anywhere")
+        self.assertEqual(message, "--preview-anywhere: there is no --preview")
 
 
 class DummyFactory:
@@ -340,13 +412,16 @@ class OtherOptionTests(TapMixin, SynchronousTestCase):
             "--display-tracebacks",
             "--add-header=",
             "--grace=",
+            "--preview=",
+            "--preview-anywhere",
         ):
             self.assertIn(f"{option} ", text)
         # All but --listen, which is --port, --help and --version.
-        self.assertEqual(" ".join(text.split()).count("[default: "), 11)
+        self.assertEqual(" ".join(text.split()).count("[default: "), 13)
         self.assertNotRegex(text, r"\S  +\[default")
         self.assertIn("\n  twistd -n fastcgi --port unix:", text)
         self.assertIn("\n  twist fastcgi --port tcp:9000", text)
+        self.assertIn("\n  twist fastcgi --preview tcp:8080", text)
 
     def test_brief(self) -> None:
         """
@@ -557,6 +632,36 @@ class CommandTests(SynchronousTestCase):
             self.assertTrue(
                 found[0].endswith(f"cannot listen on {endpoint}: {cause}"), found
             )
+
+    def test_preview(self) -> None:
+        """
+        With a preview, and with nothing else, an HTTP client gets what the
+        application answers.
+        """
+        port = "tcp:0:interface=127.0.0.1"
+        command = (*TWIST, "--preview", port, "--resource", "mymod.Root")
+        with self.serving(command) as log:
+            url = log[-1].split()[-1]
+            body = fetch(url)
+        self.assertEqual(body, b"hello from the current directory")
+        self.assertIn(f"serving a preview of mymod.Root: {url}\n", "".join(log))
+        self.assertNotIn("fastcgi_pass", "".join(log))
+
+    def test_previewRefused(self) -> None:
+        """
+        A preview that other machines could reach is refused with one line, and
+        nothing else has been opened.
+        """
+        for command in (TWIST, TWISTD):
+            port = ("--port", f"unix:{self.path}")
+            found = [
+                line
+                for line in self.refused((*command, "--preview", "tcp:0", *port))
+                if "cannot listen" in line
+            ]
+            self.assertEqual(len(found), 1, found)
+            self.assertIn("tcp:0: other machines could reach it", found[0])
+            self.assertFalse(os.path.lexists(f"{self.path}.lock"))
 
     def test_daemon(self) -> None:
         """

@@ -242,6 +242,7 @@ class TCPServerTransport(ServerTransport):
     """
 
     noDelay = False
+    keepAlive = False
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         self.noDelay = enabled
@@ -250,7 +251,7 @@ class TCPServerTransport(ServerTransport):
         return self.noDelay
 
     def setTcpKeepAlive(self, enabled: bool) -> None:
-        raise AssertionError("nobody wants this")
+        self.keepAlive = enabled
 
     def getTcpKeepAlive(self) -> bool:
         raise AssertionError("nobody wants this")
@@ -261,7 +262,7 @@ class OneWayTransport(ServerTransport):
     A connection in memory that can't be closed in one direction only.
     """
 
-    loseWriteConnection = property()  # type: ignore[assignment]
+    loseWriteConnection = None  # type: ignore[assignment]
 
 
 @implementer(interfaces.IReactorFDSet)

@@ -414,7 +414,7 @@ def _address(said: bytes, port: int) -> IPv4Address | IPv6Address:
     """
     Make an address of the kind that a host looks like.
     """
-    host = said.decode("latin-1")
+    host = said.decode("ascii", "backslashreplace")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if _isIPv6(bare):
         return IPv6Address("TCP", bare, port)

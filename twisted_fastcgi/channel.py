@@ -667,6 +667,10 @@ class RequestChannel:
     def pauseProducing(self) -> None:
         """
         Keep the rest of the request body waiting.
+
+        Of what comes nevertheless 64 KiB are kept; then reading stops.  Up to
+        that point it is noticed when the web server aborts the request or goes
+        away; beyond it, only once the body is taken again.
         """
         self.paused = True
 

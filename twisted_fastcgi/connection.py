@@ -410,9 +410,17 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
         encode = encodeResponseEnd if complete else encodeEndRequest
         ending = encode(self.requestId, appStatus)
         if self._stderrUsed:
-            ending = encodeRecord(RecordType.STDERR, self.requestId) + ending
+            ending = self._stderrEnd() + ending
         self._requestOver()
         return ending
+
+    def _stderrEnd(self) -> bytes:
+        """
+        End the error stream.
+        """
+        return encodeRecord(
+            RecordType.STDERR, self.requestId, minPadding=_STDERR_PADDING
+        )
 
     def _respond(self, data: bytes) -> None:
         """
@@ -604,8 +612,10 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
         """
         Answer the request in hand, which no one has seen yet.
         """
+        # There are web servers that pass a page on even if nobody asked for it.
+        head = b"REQUEST_METHODHEAD" in self._params
         self._requestOver()
-        data = _rejection(self.requestId, errorPage(status, explanation))
+        data = _rejection(self.requestId, errorPage(status, explanation, head=head))
         return RequestRejected(self.requestId, reason, data)
 
     def _ignoreRecord(self, type_: int, contentLength: int) -> None:
@@ -620,10 +630,10 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
         take what was sent for a whole response.
         """
         self._ignore()
+        stderrEnd = self._stderrEnd() if self._stderrUsed else b""
         self._requestOver()
-        return RequestAborted(
-            self.requestId, encodeEndRequest(self.requestId, appStatus=1)
-        )
+        end = encodeEndRequest(self.requestId, appStatus=1)
+        return RequestAborted(self.requestId, stderrEnd + end)
 
     def _refuseRecord(self, type_: int, contentLength: int) -> RequestRejected:
         """

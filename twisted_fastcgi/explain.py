@@ -241,7 +241,7 @@ class Explainer:
         if keepConnection:
             record.meaning = f"{name}, KEEP_CONN: keep the connection open"
         else:
-            record.meaning = f"{name}, no KEEP_CONN: then close the connection"
+            record.meaning = f"{name}, no KEEP_CONN: close when answered"
         if flags & ~KEEP_CONN:
             record.notes.append(f"flags {flags}: only 1, KEEP_CONN, has a meaning")
         self._begin(record, SeenRequest(role, keepConnection))

@@ -98,11 +98,10 @@ class RecordReader(ABC, Generic[Event]):
     @property
     def withinRecord(self) -> bool:
         """
-        Whether a record has begun to arrive whose last byte has not.
+        Whether the rest of a record is awaited that is not to be left out.
         """
-        return bool(
-            self._contentLeft or self._skipLeft or self._offset < len(self._data)
-        )
+        unread = self._offset < len(self._data) and not self._skipLeft
+        return bool(self._contentLeft) or unread
 
     def _readHeader(self) -> Event | None:
         """

@@ -451,6 +451,7 @@ def outletFor(
     @param drained: Called when the transport is no longer full.
     @return: An outlet.
     """
-    if isinstance(transport, Connection) and not transport.TLS:
+    isPlain = isinstance(transport, Connection) and not transport.TLS
+    if isPlain and hasattr(socket.socket, "sendmsg"):
         return SocketOutlet(transport, reactor, drained)
     return Outlet(transport, reactor, drained)

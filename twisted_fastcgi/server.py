@@ -120,6 +120,8 @@ class FastCGIProtocol(Protocol):
             # Responses go out in one piece, so there is nothing to wait for.
             # Twisted's Unix transports call themselves TCP transports, too.
             transport.setTcpNoDelay(True)
+            # A host that is gone without a word would count as a connection.
+            transport.setTcpKeepAlive(True)
         self._setDeadline()
 
     def dataReceived(self, data: bytes) -> None:
@@ -522,6 +524,7 @@ class FastCGIProtocol(Protocol):
             self.complain(
                 "the connection is closed", "a request began to arrive and stopped"
             )
+        # Nothing was answered that could be lost.
         self._closing = True
         self._outlet.close()
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from glob import glob
 from hashlib import sha256
 from io import BytesIO
@@ -27,15 +28,19 @@ from twisted.internet.endpoints import UNIXClientEndpoint, UNIXServerEndpoint
 from twisted.internet.error import TimeoutError
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 from twisted.web.client import ResponseFailed, ResponseNeverReceived, readBody
 
 from tests.interop import application
-from tests.programs import PATIENCE, program, serving
+from tests.programs import PATIENCE, ROOT, output, program, serving
 from twisted_fastcgi import FastCGIAgent, FastCGIFactory
 
 #: A body of 200 kB, no two lines of which are the same.
 UPLOAD = b"".join(b"%07d\n" % number for number in range(25600))
+
+#: Where the programs of the documentation are.
+EXAMPLES = ROOT / "docs/examples"
 
 #: What a page of ours has to do in PHP.
 PHP = """\
@@ -280,6 +285,32 @@ class PHPTests(ApplicationTests):
         """
         self.assertEqual(await self.fpm.getValues(), {b"FCGI_MPXS_CONNS": b"0"})
         await self.echo("GET")
+
+    async def test_example(self) -> None:
+        """
+        The program of the documentation works.
+        """
+        script = self.folder / "hello.php"
+        script.write_text("Hello, <?php error_log('aha'); echo $_REQUEST['name'];")
+        command = [sys.executable, EXAMPLES / "ask_php.py", f"unix:{self.socket}"]
+        said = await deferToThread(output, [*command, script], PYTHONPATH=str(ROOT))
+        self.assertIn("200 Hello, world\n", said)
+        self.assertIn("200 Hello, form\n", said)
+        self.assertEqual(said.count("aha"), 2)
+        self.assertIn("{b'FCGI_MPXS_CONNS': b'0'}", said)
+
+    async def test_teller(self) -> None:
+        """
+        The function of the documentation tells the variables of a script.
+        """
+        names: dict[str, Any] = {}
+        exec((EXAMPLES / "script_variables.py").read_text(), names)
+        names["ROOT"] = str(self.folder)
+        (self.folder / "sub").mkdir()
+        (self.folder / "sub" / "a.php").write_text("<?php echo $_SERVER['PHP_SELF'];")
+        agent = self.agent(variables=names["variables"])
+        response = await HTTPClient(agent).get("http://example.com/sub/a.php")
+        self.assertEqual(await response.text(), "/sub/a.php")
 
     async def test_restart(self) -> None:
         """
