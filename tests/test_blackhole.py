@@ -140,7 +140,7 @@ class BlackHoleTests(TableTestCase):
         self.hole.dataReceived(wire.beginRequest(keep=False) + wire.params(variables))
         self.hole.connectionLost(DONE)
         self.assertEqual(self.clock.getDelayedCalls(), [])
-        self.assertEqual(self.said[-1], "closed: Connection was closed cleanly.")
+        self.assertEqual(self.said[-1], "closed: cleanly")
 
     def test_getValues(self) -> None:
         """

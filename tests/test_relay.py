@@ -154,7 +154,7 @@ class RelayTests(SynchronousTestCase):
             [
                 "no connection to the application: Connection was refused by other "
                 "side.",
-                "closed: Connection was closed cleanly.",
+                "closed: cleanly",
             ],
         )
 
@@ -167,7 +167,7 @@ class RelayTests(SynchronousTestCase):
         near, _ = self.connect(endpoint)
         near.connectionLost(DONE)
         self.assertEqual(endpoint.cancelled, 1)
-        self.assertEqual(self.said[1:], ["closed: Connection was closed cleanly."])
+        self.assertEqual(self.said[1:], ["closed: cleanly"])
 
     def test_halfGoneBefore(self) -> None:
         """
@@ -201,7 +201,7 @@ class RelayTests(SynchronousTestCase):
             [
                 "the web server sends no more",
                 "the application sends no more",
-                "closed: Connection was closed cleanly.",
+                "closed: cleanly",
             ],
         )
 
@@ -219,7 +219,7 @@ class RelayTests(SynchronousTestCase):
             [
                 "the application sends no more",
                 "the web server sends no more",
-                "closed: Connection was closed cleanly.",
+                "closed: cleanly",
             ],
         )
 

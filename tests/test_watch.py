@@ -74,7 +74,7 @@ class WatchTests(SynchronousTestCase):
                 "connection from a Unix socket",
                 "BEGIN_REQUEST",
                 "STDOUT",
-                "closed: Connection was closed cleanly.",
+                "closed: cleanly",
             ],
         )
 

@@ -149,7 +149,8 @@ class FastCGIProxyResource(Resource):
         Answer for this very place, with no slash behind it.
 
         @param request: The request.
-        @return: What L{IResource.render} may return.
+        @return: What L{IResource.render<twisted.web.resource.IResource.render>} may
+            return.
         """
         return self._resourceFor(request).render(request)
 

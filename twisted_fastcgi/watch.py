@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
@@ -132,7 +133,8 @@ class Watch:
             for item in dissector.finish():
                 self.say(item)
         self._files.close()
-        self.say(f"{CLOSED}{reason.getErrorMessage()}")
+        isClean = reason.check(ConnectionDone)
+        self.say(f"{CLOSED}{'cleanly' if isClean else reason.getErrorMessage()}")
 
 
 class Watches:
