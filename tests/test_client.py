@@ -140,17 +140,18 @@ class RequestTests(AgentTestCase):
 
     def test_noDelay(self) -> None:
         """
-        What is sent over TCP is sent at once.
+        What is sent over TCP is sent at once, and it is noticed when the other
+        host is gone.
         """
         self.application.slow = True
         self.get()
         ((_, factory),) = self.application.attempts
         transport: Any = Wire(self.clock)
         told: list[bool] = []
-        transport.setTcpNoDelay = told.append
+        transport.setTcpNoDelay = transport.setTcpKeepAlive = told.append
         directlyProvides(transport, ITCPTransport)
         transport.connect(factory.buildProtocol(None))
-        self.assertEqual(told, [True])
+        self.assertEqual(told, [True, True])
         transport.lose()
         self.application.connected()
 

@@ -570,16 +570,22 @@ class CommandTests(SynchronousTestCase):
         @param code: Whether its exit status must tell so.
         @return: The lines of its output.
         """
-        done = subprocess.run(
-            list(map(str, command)),
-            cwd=self.directory,
-            env=environment(PYTHONPATH=str(ROOT)),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=PATIENCE,
-        )
+        reading, writing = os.pipe()
+        with open(reading, "rb") as end:
+            with open(writing, "wb"):
+                done = subprocess.run(
+                    list(map(str, command)),
+                    cwd=self.directory,
+                    env=environment(PYTHONPATH=str(ROOT)),
+                    pass_fds=[writing],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    timeout=PATIENCE,
+                )
+            # A daemon may live on for a moment.
+            end.read()
         self.assertTrue(done.returncode or not code, done.stdout)
         self.assertNotIn("Traceback", done.stdout)
         return done.stdout.splitlines()

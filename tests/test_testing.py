@@ -858,7 +858,10 @@ class TimeTests(ClientTestCase):
         for deferred in deferreds:
             deferred.addErrback(failures.append)
         client.get("/")
+        gone = [request.notifyFinish() for request in self.application.requests]
         client.close()
+        for finish in gone:
+            self.failureResultOf(finish, ConnectionDone)
         self.assertEqual(client.factory.connectionCount, 0)
         self.assertEqual([failure.type for failure in failures], [NoResponse] * 3)
 

@@ -17,7 +17,6 @@ from twisted.internet.interfaces import (
     IDelayedCall,
     IProducer,
     IReactorTime,
-    ITCPTransport,
 )
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
@@ -273,8 +272,6 @@ class ClientConnection(Protocol):
         Get ready for jobs.
         """
         transport: Any = self.transport
-        if ITCPTransport.providedBy(transport):
-            transport.setTcpNoDelay(True)
         self._outlet = outletFor(transport, self._settings.reactor, self._drained)
 
     def dataReceived(self, data: bytes) -> None:

@@ -274,24 +274,16 @@ def _facts(
     """
     Tell all that goes into the tables.
     """
-    rawPath, _, query = question.target.partition(b"?")
-    path = unquote_to_bytes(rawPath)
-    if manner.isNormalising:
-        path = _normalised(path)
     told = question.bodyLength
     length = None if told is None else b"%d" % told
     host = _header(question, b"host") or question.serverName
     type_ = _header(question, b"content-type")
     user = _user(question)
-    root, script = question.documentRoot, question.scriptFilename
     form = b"" if told is None else b"application/x-www-form-urlencoded"
     hostName, hostPort = _hostAndPort(host)
     return {
         "method": question.method,
-        "target": question.target,
-        "path": path,
-        "query": query,
-        "queryIfAny": query or None,
+        **_pathFacts(question, manner),
         "type": type_,
         "typeOrEmpty": type_ or b"",
         "typeOrForm": type_ or form,
@@ -299,13 +291,6 @@ def _facts(
         "lengthOrEmpty": length or b"",
         "lengthOrZero": length or b"0",
         "zeroIfNoLength": b"0" if length is None else None,
-        "root": root,
-        "translated": root + path,
-        "script": script,
-        "scriptOrProxy": script or b"proxy:fcgi://localhost" + path,
-        "scriptOrRoot": script or root,
-        "scriptOrRootSlash": script or root + b"/",
-        "scriptOrTranslated": script or root + path,
         "host": host,
         "hostName": hostName,
         "hostPort": hostPort,
@@ -318,6 +303,30 @@ def _facts(
         "userOrEmpty": user or b"",
         "authType": None if user is None else b"Basic",
         "software": question.software or SOFTWARE[like],
+    }
+
+
+def _pathFacts(question: Question, manner: _Manner) -> dict[str, bytes | None]:
+    """
+    Tell what is made of the request target.
+    """
+    rawPath, _, query = question.target.partition(b"?")
+    path = unquote_to_bytes(rawPath)
+    if manner.isNormalising:
+        path = _normalised(path)
+    root, script = question.documentRoot, question.scriptFilename
+    return {
+        "target": question.target,
+        "path": path,
+        "query": query,
+        "queryIfAny": query or None,
+        "root": root,
+        "translated": root + path,
+        "script": script,
+        "scriptOrProxy": script or b"proxy:fcgi://localhost" + path,
+        "scriptOrRoot": script or root,
+        "scriptOrRootSlash": script or root + b"/",
+        "scriptOrTranslated": script or root + path,
     }
 
 

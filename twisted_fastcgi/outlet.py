@@ -17,6 +17,7 @@ from twisted.internet.interfaces import (
     IPullProducer,
     IPushProducer,
     IReactorTime,
+    ITCPTransport,
 )
 from twisted.internet.tcp import Connection
 from twisted.logger import Logger
@@ -451,6 +452,12 @@ def outletFor(
     @param drained: Called when the transport is no longer full.
     @return: An outlet.
     """
+    # Twisted's Unix transports call themselves TCP transports, too.
+    if ITCPTransport.providedBy(transport) and hasattr(transport.getHost(), "port"):
+        # What is written is written in one piece: there is nothing to wait for.
+        transport.setTcpNoDelay(True)
+        # A host that is gone without a word would count as a connection.
+        transport.setTcpKeepAlive(True)
     isPlain = isinstance(transport, Connection) and not transport.TLS
     if isPlain and hasattr(socket.socket, "sendmsg"):
         return SocketOutlet(transport, reactor, drained)

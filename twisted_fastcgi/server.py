@@ -20,7 +20,6 @@ from twisted.internet.interfaces import (
     IDelayedCall,
     IProducer,
     IReactorTime,
-    ITCPTransport,
 )
 from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.logger import Logger
@@ -116,12 +115,6 @@ class FastCGIProtocol(Protocol):
         transport = self._transport
         self._outlet = outletFor(transport, factory.reactor, self._transportDrained)
         factory.connectionMade(self)
-        if ITCPTransport.providedBy(transport) and hasattr(transport.getHost(), "port"):
-            # Responses go out in one piece, so there is nothing to wait for.
-            # Twisted's Unix transports call themselves TCP transports, too.
-            transport.setTcpNoDelay(True)
-            # A host that is gone without a word would count as a connection.
-            transport.setTcpKeepAlive(True)
         self._setDeadline()
 
     def dataReceived(self, data: bytes) -> None:
