@@ -847,16 +847,30 @@ class ResponseTests(ChannelTestCase):
         why.
         """
 
-        def render(request: Any) -> bytes:
+        def atOnce(request: Any) -> bytes:
             request.setResponseCode(code)
             return b"body"
 
-        for method in (b"GET", b"HEAD"):
+        def inPieces(request: Any) -> Any:
+            request.setResponseCode(code)
+            request.setHeader(b"content-length", b"1000")
+            request.write(b"body")
+            request.finish()
+            return NOT_DONE_YET
+
+        for render, method in (
+            *((atOnce, b"GET"), (atOnce, b"HEAD")),
+            *((inPieces, b"GET"), (inPieces, b"HEAD")),
+        ):
             del self.events[:]
             answer = self.ask(render, REQUEST_METHOD=method)
             self.assertEqual(answer.status, 500)
             self.assertNotIn(b"Status: %d" % code, answer.stdout)
             self.assertEqual(answer.body == b"", method == b"HEAD")
+            if answer.body:
+                length = answer.header(b"Content-Length")
+                self.assertEqual(length, b"%d" % len(answer.body))
+            self.assertTrue(answer.stdoutEnded)
             self.assertEqual(len(self.logged(LogLevel.error)), 1)
             self.assertIn(str(code), self.logged()[0])
 

@@ -17,6 +17,8 @@ from tempfile import mkdtemp
 
 from docutils import nodes
 from docutils.core import publish_doctree
+from twisted.application.service import MultiService
+from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactor
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
@@ -106,7 +108,7 @@ class DocumentTests(SynchronousTestCase):
         """
         self.assertEqual(
             sorted(blocks("README.rst")),
-            ["application", "embed", "nginx", "run", "serve", "test"],
+            ["application", "embed", "nginx", "run", "serve", "service", "test"],
         )
 
     def test_ciRunsTheTestCommand(self) -> None:
@@ -251,3 +253,17 @@ class ExampleTests(SynchronousTestCase):
         self.assertEqual(path, self.socket)
         self.assertIsInstance(factory, FastCGIFactory)
         self.assertIs(factory.site, site)
+
+    def test_service(self) -> None:
+        """
+        A service does the same from its parent's start to its stop.
+        """
+        reactor = MemoryReactor()
+        site, parent = Site(Resource(), reactor=Clock()), MultiService()
+        names = {"reactor": reactor, "site": site, "parent": parent}
+        exec(self.example("service"), names)
+        parent.startService()
+        ((path, factory, *_),) = reactor.unixServers
+        self.assertEqual(path, self.socket)
+        self.assertIs(factory.site, site)
+        self.assertIsNone(self.successResultOf(parent.stopService())[0][1])

@@ -1369,8 +1369,10 @@ class BackPressureTests(ServerTestCase):
         self.assertEqual(len(self.logged()), 0 if alive else 1)
         if alive:
             transport.drain()
+            application.request.write(b"x" * 100000)
             transport.receive(*[wire.getValues(b"FCGI_MPXS_CONNS")] * count)
             self.assertTrue(transport.connected)
+            transport.drain()
             self.assertEqual(len(wire.management(transport.value())), 2 * count)
 
     @table({"none": (0, 0), "two": (2, 2)})

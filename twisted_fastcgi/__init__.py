@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from twisted_fastcgi.proxy import FastCGIProxyResource
     from twisted_fastcgi.request import FastCGIRequest
     from twisted_fastcgi.server import FastCGIFactory, FastCGIProtocol
+    from twisted_fastcgi.service import FastCGIService
 
 __all__ = [
     "AgentClosed",
@@ -53,6 +54,7 @@ __all__ = [
     "FastCGIProtocol",
     "FastCGIProxyResource",
     "FastCGIRequest",
+    "FastCGIService",
     "IFastCGIRequest",
     "LimitExceeded",
     "Limits",
@@ -77,6 +79,7 @@ _homes = {
     "FastCGIProtocol": "server",
     "FastCGIProxyResource": "proxy",
     "FastCGIRequest": "request",
+    "FastCGIService": "service",
     "IFastCGIRequest": "interfaces",
     "LimitExceeded": "errors",
     "Limits": "connection",

@@ -612,10 +612,8 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
         """
         Answer the request in hand, which no one has seen yet.
         """
-        # There are web servers that pass a page on even if nobody asked for it.
-        head = b"REQUEST_METHODHEAD" in self._params
         self._requestOver()
-        data = _rejection(self.requestId, errorPage(status, explanation, head=head))
+        data = _rejection(self.requestId, errorPage(status, explanation))
         return RequestRejected(self.requestId, reason, data)
 
     def _ignoreRecord(self, type_: int, contentLength: int) -> None:
