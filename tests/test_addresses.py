@@ -7,14 +7,49 @@ Tests for L{twisted_fastcgi.addresses}.
 
 from __future__ import annotations
 
-from twisted.internet.interfaces import IProtocolFactory
+from typing import Any
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.interfaces import (
+    IHostnameResolver,
+    IProtocolFactory,
+    IReactorPluggableNameResolver,
+)
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
+from zope.interface import implementer
 
 from tests.tables import TableTestCase, table
 from twisted_fastcgi.addresses import clientEndpoint, serverEndpoint
 
 FACTORY: IProtocolFactory = Factory()
+
+
+@implementer(IHostnameResolver)
+class Resolver:
+    """
+    Finds this machine by any name.
+    """
+
+    def resolveHostName(
+        self, resolutionReceiver: Any, hostName: str, portNumber: int = 0, **_: Any
+    ) -> Any:
+        """
+        Tell the address.
+        """
+        host = hostName if hostName[:1].isdigit() else "127.0.0.1"
+        resolutionReceiver.resolutionBegan(None)
+        resolutionReceiver.addressResolved(IPv4Address("TCP", host, portNumber))
+        resolutionReceiver.resolutionComplete()
+
+
+@implementer(IReactorPluggableNameResolver)
+class ResolvingReactor(MemoryReactorClock):
+    """
+    A reactor that needs no thread to find hosts, as Twisted 24.7's would.
+    """
+
+    nameResolver = Resolver()
 
 
 class ClientTests(TableTestCase):
@@ -35,7 +70,7 @@ class ClientTests(TableTestCase):
         """
         C{host:port} and endpoint strings are TCP.
         """
-        reactor = MemoryReactorClock()
+        reactor = ResolvingReactor()
         clientEndpoint(reactor, address).connect(FACTORY)
         reactor.advance(1)
         self.assertEqual([each[:2] for each in reactor.tcpClients], [expected])
