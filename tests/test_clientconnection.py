@@ -435,6 +435,36 @@ class TimeoutTests(AgentTestCase):
         self.assertIn("for the application to read the request", str(error))
         self.assertEqual(producer.log, ["start", "pause", "stop"])
 
+    def test_notRead(self) -> None:
+        """
+        A connection on which the application has not read all of a request is
+        not used again, though it has answered.
+        """
+        agent = self.application.agent()
+        result = self.get(agent)
+        outlet: Any = self.peer.transport.producer
+        outlet.pauseProducing()
+        self.peer.answer()
+        self.successResultOf(result)
+        self.assertTrue(self.peer.transport.aborted)
+        self.get(agent)
+        self.assertEqual(len(self.application.peers), 2)
+
+    def test_close(self) -> None:
+        """
+        If an application does not read what was sent before a connection was
+        closed, it is waited for 2 seconds.
+        """
+        result = self.get(self.application.agent(keepConnection=False))
+        # A clock that stands still: all is never sent.
+        self.peer.transport._clock = Application().clock
+        self.peer.answer()
+        self.successResultOf(result)
+        self.clock.advance(1.9)
+        self.assertFalse(self.peer.transport.aborted)
+        self.clock.advance(0.2)
+        self.assertTrue(self.peer.transport.aborted)
+
     def test_none(self) -> None:
         """
         There may be no limit.

@@ -7,6 +7,7 @@ Tests for L{twisted_fastcgi.commandline}.
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
@@ -35,6 +36,12 @@ class CommandLineTests(TableTestCase):
     """
     The command line.
     """
+
+    def setUp(self) -> None:
+        """
+        Have a terminal of the usual width.
+        """
+        self.patch(os, "environ", {**os.environ, "COLUMNS": "80"})
 
     @table({name: (name,) for name in COMMANDS})
     def test_help(self, name: str) -> None:
@@ -69,10 +76,13 @@ class CommandLineTests(TableTestCase):
                 ("get",),
                 "fcgi get: the following arguments are required: address",
             ),
-            "no number": (
-                ("ping", "x", "--timeout", "soon"),
-                "fcgi ping: argument --timeout: invalid float value: 'soon'",
-            ),
+            **{
+                f"timeout {text}": (
+                    ("ping", "x", f"--timeout={text}"),
+                    f"fcgi ping: argument --timeout: '{text}' is not more than 0",
+                )
+                for text in ("soon", "0", "-1", "nan", "1000001", "inf")
+            },
             "no server": (("get", "x", "--like", "iis"), "fcgi get: argument --like"),
             "no place": (("tap",), "fcgi tap: the following arguments are required"),
         }

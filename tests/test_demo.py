@@ -8,7 +8,7 @@ Tests for L{twisted_fastcgi.demo}.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import unescape
 from html.parser import HTMLParser
 from typing import Any
@@ -20,6 +20,7 @@ from twisted.web.server import Site
 from tests import wire
 from twisted_fastcgi.demo import DemoResource
 from twisted_fastcgi.server import FastCGIFactory
+from twisted_fastcgi.testing import FastCGITestClient, Response
 
 
 class WellFormed(HTMLParser):
@@ -65,6 +66,21 @@ def overFastCGI(
     protocol.connectionLost()
     factory.doStop()
     return wire.response(transport.value())
+
+
+def ask(sent: Mapping[bytes, bytes], body: bytes = b"") -> Response:
+    """
+    Ask for the page over FastCGI, as most web servers do.
+
+    @param sent: All variables.
+    @param body: The body.
+    """
+    client = FastCGITestClient(DemoResource())
+    params = {b"PATH_INFO": None, **sent}
+    asked = client.request(
+        sent[b"REQUEST_METHOD"], sent[b"REQUEST_URI"], params=params, body=body
+    )
+    return client.resultOf(asked)
 
 
 def sections(page: bytes) -> dict[str, list[tuple[str, str]]]:
@@ -113,7 +129,7 @@ class DemoTests(SynchronousTestCase):
         sent = wire.variables(
             b"/a", HTTPS=b"on", SSL_CIPHER=b"x", REMOTE_USER=b"me", FCGI_ROLE=b"R"
         )
-        found = sections(overFastCGI(sent.items()).body)
+        found = sections(ask(sent).body)
         self.assertEqual(found["h3 TLS"], [("HTTPS", "on"), ("SSL_CIPHER", "x")])
         self.assertIn(("REMOTE_USER", "me"), found["h3 Client"])
         self.assertIn(("SERVER_PORT", "80"), found["h3 Server"])
@@ -143,7 +159,7 @@ class DemoTests(SynchronousTestCase):
             REQUEST_URI=b"/deep/down?c=3",
             HTTPS=b"on",
         )
-        found = sections(overFastCGI(sent.items(), b"a=1&b=2").body)
+        found = sections(ask(sent, b"a=1&b=2").body)
         seen = dict(found["h2 Request"])
         for name, value in {
             "method": "POST",
@@ -167,13 +183,16 @@ class DemoTests(SynchronousTestCase):
         that suits light and dark; it names the role, the id and what becomes of
         the connection, and links to its parts.
         """
-        answer = overFastCGI(wire.variables().items())
-        self.assertEqual(answer.status, 200)
-        self.assertEqual(answer.header(b"Content-Type"), b"text/html; charset=utf-8")
-        self.assertEqual(answer.header(b"Cache-Control"), b"no-store")
-        policy = answer.header(b"Content-Security-Policy")
-        self.assertIn(b"default-src 'none'", policy)
-        page = answer.body.decode("utf-8")
+        answer = ask(wire.variables())
+        self.assertEqual(answer.code, 200)
+        for name, value in {
+            "Content-Type": "text/html; charset=utf-8",
+            "Cache-Control": "no-store",
+        }.items():
+            self.assertEqual(answer.headers.getRawHeaders(name), [value])
+        (policy,) = answer.headers.getRawHeaders("Content-Security-Policy") or [""]
+        self.assertIn("default-src 'none'", policy)
+        page = answer.text()
         self.assertEqual(WellFormed(page).open, [])
         self.assertIn("color-scheme: light dark", page)
         self.assertIn("@media (prefers-color-scheme: dark)", page)
@@ -224,7 +243,7 @@ class DemoTests(SynchronousTestCase):
         """
         body = b"x" * 5000
         sent = wire.postVariables(body, HTTP_X=b"y" * 3000)
-        page = overFastCGI(sent.items(), body).body
+        page = ask(sent, body).body
         self.assertIn(b"only 4096 bytes of 5000 are shown", page)
         (_, params), (head, stdin) = records(page)[1], records(page)[3]
         self.assertRegex(params, r"\n\.\.\. \d+ bytes more")
@@ -248,7 +267,7 @@ class DemoTests(SynchronousTestCase):
             ),
             b"<i>": nasty,
         }
-        body = overFastCGI(sent.items()).body
+        body = ask(sent).body
         for tag in (b"<script", b"<b>", b"<i>"):
             self.assertNotIn(tag, body)
         found = sections(body)
@@ -264,7 +283,7 @@ class DemoTests(SynchronousTestCase):
         sent = wire.variables(HTTP_COOKIE=b"x" * 5000)
         [value] = [
             value
-            for name, value in sections(overFastCGI(sent.items()).body)["h2 Headers"]
+            for name, value in sections(ask(sent).body)["h2 Headers"]
             if name == "Cookie"
         ]
         self.assertEqual(value, "x" * 2000 + "... (5000 bytes)")

@@ -232,7 +232,10 @@ class TruncatedTests(AgentTestCase):
         END_REQUEST may come before the body is as long as was told; or with an
         application status while STDOUT is open.
         """
-        for head, status in [(b"Content-Length: 5\n\n", 0), (PLAIN, 1)]:
+        for head, status, of in [
+            (b"Content-Length: 5\n\n", 0, "5"),
+            (PLAIN, 1, "an unknown number"),
+        ]:
             result = self.get()
             peer = self.application.peers[-1]
             peer.stdout(head + b"abc")
@@ -241,7 +244,8 @@ class TruncatedTests(AgentTestCase):
             peer.end(status)
             error = reader.cause()
             self.assertIsInstance(error, RemoteProtocolError)
-            self.assertIn(f"status {status} after 3 bytes", str(error))
+            said = f"status {status} after 3 bytes of the response's body, of {of}"
+            self.assertIn(said, str(error))
             self.assertIs(reader.reason.value.response, response)
 
     def test_refused(self) -> None:

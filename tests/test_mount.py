@@ -8,17 +8,20 @@ Tests for L{twisted_fastcgi.mount}.
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from twisted.internet.address import IPv4Address
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Site
 from zope.interface.verify import verifyObject
 
 from tests import wire
-from tests.tables import table
-from tests.transports import Application, ServerTestCase
+from tests.tables import TableTestCase, table
+from tests.transports import Application
 from twisted_fastcgi.mount import ROOT, SCRIPT_NAME, mounted
+from twisted_fastcgi.testing import FastCGITestClient
 
 
 def show(request: Any) -> bytes:
@@ -28,7 +31,7 @@ def show(request: Any) -> bytes:
     return b"%r %r" % (request.prepath, request.postpath)
 
 
-class MountTests(ServerTestCase):
+class MountTests(TableTestCase):
     """
     An application begins somewhere in the path.
     """
@@ -73,17 +76,15 @@ class MountTests(ServerTestCase):
         What comes before the application is in C{prepath}, what comes after is
         in C{postpath}; what is not in its place is not found.
         """
-        from urllib.parse import unquote_to_bytes
-
-        self.serve(show, mount=mount)
+        client = FastCGITestClient(Application(show), mount=mount)
         variables = wire.variables(
             path,
             SCRIPT_NAME=scriptName,
             PATH_INFO=unquote_to_bytes(path)[len(scriptName) :],
         )
-        answer = self.exchange(wire.request(variables)).response()
+        answer = self.successResultOf(client.get(path, params=variables))
         if prepath is None:
-            self.assertEqual(answer.status, 404)
+            self.assertEqual(answer.code, 404)
             self.assertIn(b"not at this place", answer.body)
         else:
             self.assertEqual(answer.body, b"%r %r" % (prepath, postpath))
@@ -94,9 +95,8 @@ class MountTests(ServerTestCase):
         """
         root = Resource()
         root.putChild(b"child", Application(lambda request: request.prePathURL()))
-        self.serve(root, mount="/app")
-        variables = wire.variables(b"/app/child")
-        answer = self.exchange(wire.request(variables)).response()
+        client = FastCGITestClient(root, mount="/app", origin="http://www.example.com")
+        answer = self.successResultOf(client.get("/app/child"))
         self.assertEqual(answer.body, b"http://www.example.com/app/child")
 
     @table(
@@ -144,8 +144,12 @@ class MountTests(ServerTestCase):
             ("/app", b"/app/a", b"[b'app'] [b'a']"),
             (SCRIPT_NAME, b"/app/a", b"[] [b'app', b'a']"),
         ):
-            site = Site(mounted(Application(show), mount), reactor=self.clock)
-            self.serve(site)
+            clock = Clock()
+            site = Site(mounted(Application(show), mount), reactor=clock)
+            client = FastCGITestClient(site, reactor=clock)
+            place = {"SCRIPT_NAME": "/app", "PATH_INFO": "/a"}
+            answer = self.successResultOf(client.get(path, params=place))
+            self.assertEqual(answer.body, b"[b'app'] [b'a']")
             web: Any = site.buildProtocol(IPv4Address("TCP", "192.0.2.1", 9))
             transport = StringTransport()
             web.makeConnection(transport)

@@ -113,6 +113,19 @@ class PoolTests(AgentTestCase):
         self.application.error = ConnectionRefusedError()
         self.failureResultOf(self.get(), ConnectionRefusedError)
 
+    def test_manyRefused(self) -> None:
+        """
+        However many wait, they all fail if no connection can be made.
+        """
+        self.application.slow = True
+        agent = self.application.agent(maxConnections=1)
+        results = [self.get(agent) for _ in range(1000)]
+        self.application.error = ConnectionRefusedError()
+        attempt, _ = self.application.attempts.pop()
+        attempt.errback(ConnectionRefusedError())
+        for result in results:
+            self.failureResultOf(result, ConnectionRefusedError)
+
     def test_lostAtOnce(self) -> None:
         """
         A connection may end before anybody could use it.
@@ -192,6 +205,19 @@ class PoolTests(AgentTestCase):
         self.clock.advance(0)
         self.successResultOf(done)
         self.assertFalse(self.peer.transport.aborted)
+
+    def test_closeAndCancel(self) -> None:
+        """
+        Whoever learns that the agent is closed may cancel other requests.
+        """
+        self.application.slow = True
+        agent = self.application.agent(maxConnections=2)
+        results = [self.get(agent) for _ in range(4)]
+        results[2].addErrback(lambda failure: [each.cancel() for each in results])
+        self.successResultOf(agent.close())
+        self.assertEqual(self.successResultOf(results[2]), [None] * 4)
+        for result in (results[0], results[1], results[3]):
+            self.failureResultOf(result, AgentClosed, CancelledError)
 
     def test_closeWhileConnecting(self) -> None:
         """

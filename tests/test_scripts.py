@@ -227,3 +227,14 @@ class ScriptsTests(TableTestCase):
             ValueError, DocumentRoot, "/nosuch", index=[], suffixes=[]
         )
         self.assertEqual(str(error), "there is no folder '/nosuch'")
+        self.assertRaises(ValueError, DocumentRoot, "", index=[], suffixes=[])
+
+    def test_oneName(self) -> None:
+        """
+        A text is not taken for a list of its letters: whatever ends with a C{p}
+        would be a script.
+        """
+        for option in ("index", "suffixes"):
+            options: dict[str, Any] = {"index": [], "suffixes": [], option: ".php"}
+            error = self.assertRaises(TypeError, DocumentRoot, "/", **options)
+            self.assertIn(f"{option}=['.php']", str(error))

@@ -38,14 +38,21 @@ END = wire.record(wire.END_REQUEST, 1, bytes(8))
 
 class Broken(BytesIO):
     """
-    A pipe that nobody reads.
+    A pipe that nobody reads, or what else can't be written to.
     """
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        """
+        @param error: What happens.
+        """
+        super().__init__()
+        self.error = error or BrokenPipeError()
 
     def write(self, data: object) -> int:
         """
         Fail.
         """
-        raise BrokenPipeError()
+        raise self.error
 
 
 class ToolTestCase(TableTestCase):
@@ -231,6 +238,41 @@ class DumpTests(ToolTestCase):
         self.assertEqual(self.dump(self.file(REQUEST)), 0)
         self.assertEqual(self.complained(), "")
 
+    def test_goesOn(self) -> None:
+        """
+        What can't be read does not keep the command from reading the rest.
+        """
+        bad = self.file(b"GET / HTTP/1.1\r\n\r\n")
+        self.assertEqual(self.dump("/none", self.file(REQUEST), "/nil", bad), 2)
+        self.assertEqual(
+            [line.partition(":")[2] for line in self.complained().splitlines()],
+            [
+                " can't read /none: No such file or directory",
+                " can't read /nil: No such file or directory",
+            ],
+        )
+        shown = self.stdout.getvalue()
+        self.assertIn(b"BEGIN_REQUEST", shown)
+        self.assertIn(b"WRONG", shown)
+
+    def test_noSpace(self) -> None:
+        """
+        Output that can't be written is told of in one line.
+        """
+        self.stdout = Broken(OSError(28, "No space left on device"))
+        self.assertEqual(self.dump(self.file(REQUEST)), 2)
+        self.assertEqual(
+            self.complained(), "fcgi dump: [Errno 28] No space left on device\n"
+        )
+
+    def test_interrupted(self) -> None:
+        """
+        Ctrl-C ends the command without a word.
+        """
+        self.stdout = Broken(KeyboardInterrupt())
+        self.assertEqual(self.dump(self.file(REQUEST)), 130)
+        self.assertEqual(self.complained(), "")
+
 
 class TapTests(ToolTestCase):
     """
@@ -367,6 +409,21 @@ class TapTests(ToolTestCase):
             "fcgi tap: Couldn't listen on any:/tmp/tap.sock: taken.\n",
         )
 
+    def test_noLock(self) -> None:
+        """
+        So is a folder in which no lock can be made.
+        """
+
+        def listenUNIX(*arguments: object, **more: object) -> None:
+            raise PermissionError(13, "Permission denied", "1", None, "/a.lock")
+
+        self.reactor.listenUNIX = listenUNIX
+        done = self.start("tap", "--listen", "/a")
+        self.assertEqual(self.successResultOf(done), 3)
+        self.assertEqual(
+            self.complained(), "fcgi tap: can't listen on /a: Permission denied\n"
+        )
+
     def test_broken(self) -> None:
         """
         It ends when nobody reads any more; what passes still goes through.
@@ -375,6 +432,23 @@ class TapTests(ToolTestCase):
         self.stdout.write = Broken().write  # type: ignore[method-assign]
         near, _ = connect()
         self.assertEqual(self.successResultOf(self.done), 0)
+        _, transport = self.connected()
+        near.dataReceived(REQUEST)
+        self.assertEqual(transport.value(), REQUEST)
+
+    def test_full(self) -> None:
+        """
+        It ends when what it shows can't be written; what passes still goes
+        through.
+        """
+        connect = self.listening("--to", "/tmp/app.sock")
+        full = Broken(OSError(28, "No space left on device"))
+        self.stdout.write = full.write  # type: ignore[method-assign]
+        near, _ = connect()
+        self.assertEqual(self.successResultOf(self.done), 3)
+        self.assertTrue(
+            self.complained().endswith("fcgi tap: [Errno 28] No space left on device\n")
+        )
         _, transport = self.connected()
         near.dataReceived(REQUEST)
         self.assertEqual(transport.value(), REQUEST)
@@ -655,6 +729,16 @@ class PingTests(ToolTestCase):
         """
         done = self.start("ping", "/tmp/app.sock", "--timeout", "2")
         self.connected()
+        self.reactor.advance(2)
+        self.assertEqual(self.successResultOf(done), 3)
+        self.assertEqual(self.complained(), "fcgi ping: no answer within 2 seconds\n")
+
+    @table({"unix": ("/tmp/app.sock",), "tcp": ("tcp:127.0.0.1:9",)})
+    def test_timeoutOfConnection(self, address: str) -> None:
+        """
+        Nor is one that does not even take the connection.
+        """
+        done = self.start("ping", address, "--timeout", "2")
         self.reactor.advance(2)
         self.assertEqual(self.successResultOf(done), 3)
         self.assertEqual(self.complained(), "fcgi ping: no answer within 2 seconds\n")

@@ -39,6 +39,10 @@ log = Logger()
 #: seconds, until its connection is closed instead.
 _ABORT_PATIENCE = 2.0
 
+#: How long it may take to read what was sent before the connection was closed,
+#: in seconds.
+_CLOSE_PATIENCE = 2.0
+
 _MAX_REQUEST_ID = 0xFFFF
 
 
@@ -215,7 +219,8 @@ class ClientConnection(Protocol):
         self._outlet.stopProducer()
         self._aborted = job is None
         if not self._closing and not self._lost:
-            self._closeOrKeep(job is None or job.sent, isinstance(event, RequestEnded))
+            sent = not self.full and (job is None or job.sent)
+            self._closeOrKeep(sent, isinstance(event, RequestEnded))
         if job is not None:
             job.ended(event)
 
@@ -401,10 +406,10 @@ class ClientConnection(Protocol):
 
     def close(self) -> None:
         """
-        Close the connection, which has nothing to do.
+        Close the connection, which has nothing to do, when all is sent.
         """
         self._closing = True
-        self._deadline.cancel()
+        self._deadline.set(_CLOSE_PATIENCE)
         self._outlet.close()
 
     def abort(self) -> None:
@@ -473,6 +478,9 @@ class ClientConnection(Protocol):
         """
         Act on a deadline that has passed.
         """
+        if self._closing:
+            self._transport.abortConnection()
+            return
         stage = self._currentStage()
         if stage is Stage.IDLE:
             self.close()

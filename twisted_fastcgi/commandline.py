@@ -7,7 +7,7 @@ The command line of C{fcgi}.
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,6 +16,10 @@ from twisted_fastcgi.frontends import SERVERS
 
 #: The exit status of a command that can't be carried out as it is given.
 USAGE = 2
+
+#: For how many seconds a command can be told to wait; there are reactors that
+#: can't wait for a month.
+_LONGEST = 1_000_000
 
 
 class _Parser(ArgumentParser):
@@ -150,11 +154,26 @@ def _addTimeout(parser: ArgumentParser, name: str, seconds: float) -> None:
     parser.add_argument(
         "--timeout",
         dest=name,
-        type=float,
+        type=_seconds,
         default=seconds,
         metavar="SECONDS",
         help=f"how long to wait (default: {seconds:g})",
     )
+
+
+def _seconds(text: str) -> float:
+    """
+    Read how long to wait.
+
+    @raise ArgumentTypeError: If no clock can wait for that long.
+    """
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= _LONGEST:
+        raise ArgumentTypeError(f"{text!r} is not more than 0, and at most {_LONGEST}")
+    return seconds
 
 
 def _addPing(commands: Any) -> None:

@@ -88,7 +88,7 @@ section { margin: 1rem 0; padding: 1rem 1.25rem; border: 1px solid var(--line);
 table { width: 100%; border-collapse: collapse; font-size: .9rem; }
 th, td { padding: .3rem 0; border-top: 1px solid var(--line); text-align: left;
   vertical-align: top; overflow-wrap: anywhere; }
-th { width: 18rem; padding-right: 1rem; font-weight: normal; color: var(--dim); }
+th { width: 20rem; padding-right: 1rem; font-weight: normal; color: var(--dim); }
 td, pre, code { font-family: ui-monospace, "DejaVu Sans Mono", monospace; }
 td { white-space: pre-wrap; }
 code { font-size: .9em; white-space: nowrap; }

@@ -321,9 +321,10 @@ class Exchange(Job[IResponse]):
         """
         Make the error for a body of which something is missing.
         """
+        of = "an unknown number" if length is UNKNOWN_LENGTH else length
         return RemoteProtocolError(
             f"the application ended the request with status {status} after "
-            f"{self._received} bytes of the response's body, of a length of {length}"
+            f"{self._received} bytes of the response's body, of {of}"
         )
 
     def failed(self, reason: Failure) -> None:

@@ -188,6 +188,14 @@ class Job(ABC, Generic[_Result]):
         self.line = None
         self._fire(reason)
 
+    def refused(self, reason: Failure) -> None:
+        """
+        Take it that there is no connection for it.
+
+        @param reason: Why.
+        """
+        self._fire(reason)
+
     def _fire(self, result: _Result | Failure) -> None:
         """
         Hand out the result, if it is still wanted.

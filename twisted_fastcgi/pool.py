@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, NoReturn
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
@@ -38,6 +39,7 @@ class Pool:
     @ivar _attempts: Those that are being made.
     @ivar _waiting: The jobs that wait, in order.
     @ivar _closed: Whether no job is taken any more.
+    @ivar _isGiving: Whether jobs are being begun right now.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Pool:
         self._attempts: set[_Attempt] = set()
         self._waiting: deque[Job[Any]] = deque()
         self._closed = False
+        self._isGiving = False
 
     # Jobs
 
@@ -72,7 +75,7 @@ class Pool:
         @param job: The job.
         """
         if self._closed:
-            job.done.errback(Failure(AgentClosed("the agent is closed")))
+            job.refused(Failure(AgentClosed("the agent is closed")))
             return
         self._wait(job)
         self._waiting.append(job)
@@ -92,20 +95,45 @@ class Pool:
         """
         Let a job that waits be withdrawn.
         """
-        job.withdraw = lambda: self._waiting.remove(job)
+        job.withdraw = partial(self._forget, job)
+
+    def _forget(self, job: Job[Any]) -> None:
+        """
+        Let a job wait no more.
+        """
+        # Those that wait when all is closed are no longer there.
+        if job in self._waiting:
+            self._waiting.remove(job)
 
     def _next(self) -> None:
         """
         Begin jobs, as long as there are connections for them.
         """
-        while self._waiting:
-            connection = self._takeIdle(self._waiting[0])
-            if connection is not None:
-                connection.start(self._waiting.popleft())
-            elif self._size < self._maxConnections:
-                self._connect(self._waiting.popleft())
-            else:
-                return
+        # A job that fails at once must not begin the next one from within: many
+        # of them would be too deep.
+        if self._isGiving:
+            return
+        self._isGiving = True
+        try:
+            while self._waiting and self._beginFirst():
+                pass
+        finally:
+            self._isGiving = False
+
+    def _beginFirst(self) -> bool:
+        """
+        Begin the job that is the first to wait.
+
+        @return: Whether there is a connection for it.
+        """
+        connection = self._takeIdle(self._waiting[0])
+        if connection is not None:
+            connection.start(self._waiting.popleft())
+        elif self._size < self._maxConnections:
+            self._connect(self._waiting.popleft())
+        else:
+            return False
+        return True
 
     @property
     def _size(self) -> int:
@@ -167,7 +195,7 @@ class Pool:
         self._attempts.discard(attempt)
         if not attempt.cancelled:
             attempt.cancelled = True
-            attempt.job.done.errback(reason)
+            attempt.job.refused(reason)
         self._next()
 
     # Called by the connections
@@ -222,7 +250,7 @@ class Pool:
         for connection in connections:
             connection.fail(Failure(AgentClosed("the agent was closed")))
         for job in waiting:
-            job.done.errback(Failure(AgentClosed("the agent was closed")))
+            job.refused(Failure(AgentClosed("the agent was closed")))
         return gone
 
 

@@ -119,18 +119,21 @@ class FastCGIProxyResource(Resource):
             request, or in place of them; L{None} as a value leaves a variable
             out.
         @raise ValueError: If C{documentRoot} is not there.
+        @raise TypeError: If C{index} or C{suffixes} is one text.
         """
         super().__init__()
         self._agent = agent
         self._serveFiles = serveFiles
         self._variables = variables
-        self._root = documentRoot and DocumentRoot(
-            documentRoot,
-            index=index,
-            suffixes=suffixes,
-            frontController=frontController,
-            remoteRoot=remoteRoot,
-        )
+        self._root: DocumentRoot | None = None
+        if documentRoot is not None:
+            self._root = DocumentRoot(
+                documentRoot,
+                index=index,
+                suffixes=suffixes,
+                frontController=frontController,
+                remoteRoot=remoteRoot,
+            )
 
     def getChild(self, path: bytes, request: Any) -> IResource:
         """
@@ -159,7 +162,7 @@ class FastCGIProxyResource(Resource):
         Find what answers for C{postpath}.
         """
         prefix = _joined(request.prepath)
-        if not self._root:
+        if self._root is None:
             told = {b"SCRIPT_NAME": prefix, b"PATH_INFO": _joined(request.postpath)}
             return _Passage(self._agent, told, self._variables)
         found = self._root.find(request.postpath)

@@ -84,14 +84,15 @@ class DocumentRoot:
             answers for paths that lead to nothing.
         @param remoteRoot: What the folder is called where the scripts are run.
         @raise ValueError: If there is no such folder.
+        @raise TypeError: If C{index} or C{suffixes} is one text.
         """
+        if not os.path.isdir(root):
+            raise ValueError(f"there is no folder {os.fsdecode(root)!r}")
         self._root = os.path.abspath(os.fsencode(root))
-        if not os.path.isdir(self._root):
-            raise ValueError(f"there is no folder {os.fsdecode(self._root)!r}")
         remote = self._root if remoteRoot is None else os.fsencode(remoteRoot)
         self._remoteRoot = remote.rstrip(b"/")
-        self._index = [os.fsencode(name) for name in index]
-        self._suffixes = tuple(os.fsencode(suffix).lower() for suffix in suffixes)
+        self._index = _names("index", index)
+        self._suffixes = tuple(map(bytes.lower, _names("suffixes", suffixes)))
         self._frontController: list[bytes] | None = None
         if frontController is not None:
             self._frontController = os.fsencode(frontController).strip(b"/").split(b"/")
@@ -162,6 +163,17 @@ class DocumentRoot:
         """
         root = os.path.realpath(self._root)
         return os.path.commonpath((root, os.path.realpath(filename))) == root
+
+
+def _names(option: str, names: Iterable[str]) -> list[bytes]:
+    """
+    Encode some names.
+
+    @raise TypeError: If it is one: each of its letters would be a name.
+    """
+    if isinstance(names, (str, bytes)):
+        raise TypeError(f"{option}={names!r} is no list: say {option}=[{names!r}]")
+    return [os.fsencode(name) for name in names]
 
 
 def _isFit(segments: Sequence[bytes]) -> bool:

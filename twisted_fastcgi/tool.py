@@ -21,7 +21,7 @@ from argparse import Namespace
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from itertools import chain
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, NoReturn, TypeVar
 
 from twisted.internet import task
 from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
@@ -51,6 +51,9 @@ from twisted_fastcgi.replay import (
 from twisted_fastcgi.watch import CLOSED, Watches
 
 OK, BAD, FAILED = 0, 1, 3
+
+#: What shells say of a program that was ended by Ctrl-C.
+INTERRUPTED = 130
 
 _CHUNK = 65536
 
@@ -93,10 +96,16 @@ def _pieces(stream: BinaryIO) -> Iterator[bytes]:
 
 def _dump(options: Namespace, console: Console) -> int:
     """
-    Show what captures hold.
+    Show what captures hold: all that can be read.
     """
-    codes = [_dumpFile(name, options, console) for name in options.file or ["-"]]
-    return max(codes)
+    code = OK
+    for name in options.file or ["-"]:
+        try:
+            code = max(code, _dumpFile(name, options, console))
+        except UsageError as error:
+            console.say(f"{options.prog}: {error}")
+            code = USAGE
+    return code
 
 
 def _dumpFile(name: str, options: Namespace, console: Console) -> int:
@@ -161,7 +170,7 @@ class _TapReport:
     """
     Shows what passes.
 
-    @ivar done: Fires when nobody reads it any more.
+    @ivar done: Fails when nothing can be written any more.
     """
 
     def __init__(self, options: Namespace, console: Console) -> None:
@@ -178,8 +187,9 @@ class _TapReport:
             return
         try:
             self._console.print(*self._lines(number, seconds, what))
-        except BrokenPipeError:
-            self.done.callback(OK)
+        except OSError as error:
+            # The command ends, and not the connection.
+            self.done.errback(error)
 
     def _lines(self, number: int, seconds: float, what: Item | str) -> Iterator[str]:
         """
@@ -223,7 +233,12 @@ async def _tap(reactor: Any, options: Namespace, console: Console) -> int:
         factory = Relay(_at(clientEndpoint, reactor, options.to), watches)
         then = f"passing on to {options.to}"
     endpoint = _at(serverEndpoint, reactor, options.listen)
-    port = await endpoint.listen(factory)
+    try:
+        port = await endpoint.listen(factory)
+    except OSError as error:
+        # The lock beside a Unix socket can't be made.
+        where = f"{options.listen}: {error.strerror}"
+        raise FastCGIError(f"can't listen on {where}") from error
     console.say(f"listening on {options.listen}, {then}; stop with Ctrl-C")
     if not options.json:
         console.print(f"{'':3} {'seconds':>7}  {HEADING.strip()}")
@@ -424,9 +439,18 @@ def dump(options: Namespace, console: Console) -> int:
         return _dump(options, console)
     except BrokenPipeError:
         return OK
-    except UsageError as error:
+    except OSError as error:
         console.say(f"{options.prog}: {error}")
         return USAGE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _late(result: object, seconds: float) -> NoReturn:
+    """
+    Tell that it took too long: endpoints that are cancelled tell many things.
+    """
+    raise TimeoutError(f"no answer within {seconds:g} seconds")
 
 
 async def perform(reactor: Any, options: Namespace, console: Console) -> int:
@@ -442,18 +466,18 @@ async def perform(reactor: Any, options: Namespace, console: Console) -> int:
         _COMMANDS[options.command](reactor, options, console)
     )
     if options.timeout is not None:
-        work.addTimeout(options.timeout, reactor)
+        work.addTimeout(options.timeout, reactor, onTimeoutCancel=_late)
     try:
         return await work
     except BrokenPipeError:
         return OK
     except UsageError as error:
         code, message = USAGE, str(error)
-    except TimeoutError:
-        code, message = FAILED, f"no answer within {options.timeout:g} seconds"
+    except TimeoutError as error:
+        code, message = FAILED, str(error)
     except (ConnectError, DNSLookupError) as error:
         code, message = FAILED, f"can't connect to {options.address}: {error}"
-    except (FastCGIError, CannotListenError) as error:
+    except (FastCGIError, CannotListenError, OSError) as error:
         code, message = FAILED, str(error)
     console.say(f"{options.prog}: {message}")
     return code
