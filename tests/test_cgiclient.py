@@ -23,6 +23,7 @@ from twisted_fastcgi.cgiclient import (
     requestVariables,
 )
 from twisted_fastcgi.errors import RemoteProtocolError
+from twisted_fastcgi.fields import HOP_BY_HOP
 
 #: URIs, and the host, the port, the authority, and the origin-form.
 TARGETS = {
@@ -457,7 +458,7 @@ class HeadTests(TableTestCase):
         sent = {
             name: values
             for name, values in headers.getAllRawHeaders()
-            if name.lower() not in cgi.HOP_BY_HOP and name != b"Content-Length"
+            if name.lower() not in HOP_BY_HOP and name != b"Content-Length"
         }
         head.headers.removeHeader(b"Content-Length")
         self.assertEqual(dict(head.headers.getAllRawHeaders()), sent)

@@ -29,6 +29,7 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.web.http_headers import Headers
 
 from twisted_fastcgi.errors import LocalProtocolError, RemoteProtocolError
+from twisted_fastcgi.fields import HOP_BY_HOP
 
 #: Names and values as they were received, with repeats.
 Pairs: TypeAlias = Sequence[tuple[bytes, bytes]]
@@ -40,21 +41,6 @@ _Result = TypeVar("_Result")
 
 #: The most digits of a Content-Length that are believed.
 MAX_LENGTH_DIGITS = 18
-
-#: Header fields (lower case) that describe one hop or the message framing:
-#: they never go from one side of a gateway to the other (RFC 9110, section
-#: 7.6.1).
-HOP_BY_HOP = frozenset(
-    (
-        b"connection",
-        b"keep-alive",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    )
-)
 
 # A Proxy header would pass for the HTTP_PROXY setting of client libraries; the
 # web server answers Expect itself; Content-* come from their own variables.

@@ -19,28 +19,15 @@ from twisted.web.http import RESPONSES
 from twisted.web.http_headers import Headers
 
 from twisted_fastcgi.errors import RemoteProtocolError
+from twisted_fastcgi.fields import HOP_BY_HOP
 
 #: The name of a variable and its value; L{None} leaves the variable out.
 #: Text stands for its bytes in UTF-8.
 Variables: TypeAlias = Mapping[str | bytes, str | bytes | None]
 
-#: Header fields (lower case) that concern one hop only and mean nothing on the
-#: other side of a gateway (RFC 9110, section 7.6.1).
-_HOP_BY_HOP = frozenset(
-    (
-        b"connection",
-        b"keep-alive",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    )
-)
-
 # Many programs take HTTP_PROXY for the proxy that they are to use; Host and
 # Content-* are dealt with apart; nobody would answer Expect.
-_NEVER_SENT = _HOP_BY_HOP | {
+_NEVER_SENT = HOP_BY_HOP | {
     b"content-length",
     b"content-type",
     b"expect",
@@ -271,7 +258,7 @@ def parseHead(block: bytes) -> Head:
     headers = Headers()
     for line in lines or [b""]:
         name, value = _parseField(line)
-        if name.lower() not in _HOP_BY_HOP:
+        if name.lower() not in HOP_BY_HOP:
             headers.addRawHeader(name, value)
     code, phrase = _parseStatus(headers)
     headers.removeHeader(b"Status")
