@@ -515,6 +515,22 @@ class TargetTests(SynchronousTestCase):
         """
         self.assertTargets(b"/a%20b", b"", {b"/a%20b?x": b"/a%20b?x"})
 
+    def test_encodedSlashes(self) -> None:
+        """
+        So does one that decodes all but slashes, but not one that makes a path
+        of another.
+        """
+        self.assertTargets(
+            b"/a%2Fb%2fc d",
+            b"",
+            {
+                b"/a%2Fb%2fc%20d": b"/a%2Fb%2fc%20d",
+                b"/a%252Fb%252fc%20d": b"/a%252Fb%252fc%20d",
+                b"/a/b/c%20d": b"/a%252Fb%252fc%20d",
+                b"/a%2Fb%2Fc%20d": b"/a%252Fb%252fc%20d",
+            },
+        )
+
     def test_changedQuery(self) -> None:
         """
         A front end may have been told to change the query and nothing else:

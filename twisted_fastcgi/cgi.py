@@ -67,6 +67,7 @@ _PATH_SAFE = "/!$&'()*+,;=:@"
 _isToken = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 _endOfLine = re.compile(rb"[\x0b\x0c\x1c-\x1e\x85]").search
 _isVersion = re.compile(rb"HTTP/[0-9](\.[0-9])?").fullmatch
+_encodedSlash = re.compile(rb"%(2[Ff])")
 _absoluteForm = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*").match
 _isIPv6 = re.compile(r"[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f.:]*(%.+)?").fullmatch
 _hostAndPort = re.compile(rb"(\[[^]]*\]|[^:]*):[0-9]*").fullmatch
@@ -162,13 +163,23 @@ def uri(variables: Variables) -> bytes:
             return target
         target = _originForm(target)
     targetPath, _, targetQuery = target.partition(b"?")
-    isSame = targetPath == path or unquote_to_bytes(targetPath) == path
+    isSame = targetPath == path or path in _decoded(targetPath)
     if not isSame or _UNFIT.search(target) is not None:
         quoted = quote_from_bytes(path, _PATH_SAFE).encode("ascii")
         return _withQuery(quoted, variables.get(b"QUERY_STRING", b""))
     # The front end may have been told to change the query alone.
     query = variables.get(b"QUERY_STRING", targetQuery)
     return target if query == targetQuery else _withQuery(targetPath, query)
+
+
+def _decoded(path: bytes) -> tuple[bytes, bytes]:
+    """
+    Decode a path, and decode it again without the slashes in its segments.
+    """
+    decoded = unquote_to_bytes(path)
+    if b"%2" not in path:
+        return decoded, decoded
+    return decoded, unquote_to_bytes(_encodedSlash.sub(rb"%25\1", path))
 
 
 def _path(variables: Variables) -> bytes:
