@@ -12,6 +12,7 @@ from typing import Any
 from unittest import SkipTest
 
 from twisted.internet.defer import Deferred
+from twisted.web.http_headers import Headers
 from twisted.web.iweb import IRequest
 from twisted.web.resource import EncodingResourceWrapper, Resource
 from twisted.web.server import NOT_DONE_YET, GzipEncoderFactory, Request, Session, Site
@@ -71,10 +72,19 @@ def described(request: Any) -> dict[str, Any]:
     found = {name: getattr(request, name) for name in ATTRIBUTES}
     found.update({name: repr(getattr(request, name)()) for name in METHODS})
     found["content"] = request.content.read()
-    # The web server's to say, so there is no need to have it.
-    for name in (b"server", b"date"):
-        found["responseHeaders"].removeHeader(name)
+    found["responseHeaders"] = own(request.responseHeaders)
     return found
+
+
+def own(headers: Headers) -> Headers:
+    """
+    Leave out the header fields that are the web server's to say, so that there
+    is no need to have them.
+    """
+    kept = headers.copy()
+    for name in (b"server", b"date"):
+        kept.removeHeader(name)
+    return kept
 
 
 class LikeAnyOtherTests(ServerTestCase):
@@ -86,19 +96,31 @@ class LikeAnyOtherTests(ServerTestCase):
         """
         Have a resource see a request.
 
-        @return: What is on it, and the answer.
+        @return: What is on it, the answer, and what is on it afterwards.
         """
         seen: list[Any] = []
+        requests: list[Any] = []
 
         class Describing(Resource):
             isLeaf = True
 
             def render(self, request: Any) -> bytes:
                 seen.append(described(request))
+                requests.append(request)
                 return b"hello"
 
         site = Site(Describing(), requestFactory, reactor=self.clock, **options)
-        return seen, self.answerOf(site, sent)
+        answer = self.answerOf(site, sent)
+        return seen, answer, [self.afterwards(request) for request in requests]
+
+    def afterwards(self, request: Any) -> dict[str, Any]:
+        """
+        Tell what can be found on a request that is over.
+        """
+        found = {name: getattr(request, name) for name in (*ATTRIBUTES, "content")}
+        found["responseHeaders"] = own(request.responseHeaders)
+        found["channel"] = hasattr(request, "channel")
+        return found
 
     def answerOf(self, site: Site, sent: bytes) -> bytes:
         """
@@ -303,7 +325,7 @@ class LikeAnyOtherTests(ServerTestCase):
         sent = wire.request(wire.postVariables(body, CONTENT_TYPE=form), body)
         for parse, args in ((True, {b"a": [b"b"]}), (False, {})):
             try:
-                seen, _ = self.ask(sent, parsePOSTFormSubmission=parse)
+                seen, _, _ = self.ask(sent, parsePOSTFormSubmission=parse)
             except TypeError as error:
                 raise SkipTest("this version of Twisted parses all forms") from error
             self.assertEqual(seen[0]["args"], args)

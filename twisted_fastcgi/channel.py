@@ -82,6 +82,8 @@ class Connection(Protocol):
 
     def endRequest(self, appStatus: int, complete: bool) -> None: ...
 
+    def respond(self, data: bytes, appStatus: int) -> None: ...
+
     def closeWithoutEnd(self) -> None: ...
 
     def abortConnection(self) -> None: ...
@@ -108,7 +110,6 @@ class RequestChannel:
     @ivar length: The size of the body as it was told, in bytes, or L{None}.
     @ivar persistent: Whether the connection stays open afterwards.
     @ivar connected: Whether a response can still be sent.
-    @ivar disconnecting: Whether one can't any more.
     @ivar paused: Whether the application keeps the body waiting.
     @ivar bodyDone: Whether all of the body has come.
     @ivar temporaryAdapter: Tells L{twisted.python.components} not to remember
@@ -134,7 +135,6 @@ class RequestChannel:
     factory: Site | None
     length: int | None = None
     connected = True
-    disconnecting = False
     paused = False
     bodyDone = False
     temporaryAdapter = True
@@ -186,6 +186,13 @@ class RequestChannel:
         return cgi.requestHeaders(self._pairs)
 
     @property
+    def disconnecting(self) -> bool:
+        """
+        Whether no response can be sent any more.
+        """
+        return not self.connected
+
+    @property
     def appStatus(self) -> int:
         """
         What END_REQUEST will tell as the application status.
@@ -216,27 +223,45 @@ class RequestChannel:
         """
         Make a L{twisted.web} request of the variables.
         """
+        variables = self._variables
         try:
-            cgi.checkVariables(self._pairs)
-            cgi.checkContentType(self._variables)
-            self._command = cgi.method(self._variables)
-            self._path = cgi.uri(self._variables)
-            self._version = cgi.protocolVersion(self._variables)
-            self.length = cgi.contentLength(self._variables)
+            cgi.checkRequest(self._pairs, variables)
+            self._command = cgi.method(variables)
+            self._path = cgi.uri(variables)
+            self._version = cgi.protocolVersion(variables)
+            self.length = length = cgi.contentLength(variables)
         except RemoteProtocolError as error:
             self.refuse(400, _BAD_REQUEST, str(error))
             return
-        limit = self._connection.limits.bodyBytes
-        if limit is not None and self.length is not None and self.length > limit:
-            self._bodyTooLarge(self.length, limit)
-        else:
-            self._guard(self._makeRequest)
+        if length is not None:
+            limit = self._connection.limits.bodyBytes
+            if limit is not None and length > limit:
+                self._bodyTooLarge(length, limit)
+                return
+        try:
+            self._makeRequest(self._connection.factory.requestFactory)
+        except Exception:
+            self._failed()
 
-    def _makeRequest(self) -> None:
+    def _makeRequest(self, make: Any) -> None:
         """
         Make the request object and give it its header fields.
+
+        @param make: What makes it.
         """
-        make = self._connection.factory.requestFactory
+        if make is FastCGIRequest:
+            # It makes the rest itself when it is asked for it.
+            self._isLean = True
+            self._request = FastCGIRequest(self)
+        else:
+            self._makeOther(make)
+        if self.length:
+            self._tellLength(self.length)
+
+    def _makeOther(self, make: Any) -> None:
+        """
+        Make a request object of the user's own kind.
+        """
         if INonQueuedRequestFactory.providedBy(make):
             request = make(self)
         else:
@@ -246,8 +271,6 @@ class RequestChannel:
         if not self._isLean:
             request.requestHeaders = self.requestHeaders
         request.parseCookies()
-        if self.length is not None:
-            self._tellLength(self.length)
 
     def _tellLength(self, length: int | None) -> None:
         """
@@ -274,7 +297,7 @@ class RequestChannel:
         elif self.paused:
             self._hold(data)
         else:
-            self._guard(self._deliver, data)
+            self._deliver(data)
 
     def _hold(self, data: bytes) -> None:
         """
@@ -289,10 +312,13 @@ class RequestChannel:
         """
         Give a piece of the body to the request.
         """
-        if not self._gotLength:
-            self._tellLength(None)
-        if self._request is not None:
-            self._request.handleContentChunk(data)
+        try:
+            if not self._gotLength:
+                self._tellLength(None)
+            if self._request is not None:
+                self._request.handleContentChunk(data)
+        except Exception:
+            self._failed()
 
     def endBody(self) -> None:
         """
@@ -307,18 +333,21 @@ class RequestChannel:
             return
         self.bodyDone = True
         if not self.paused:
-            self._guard(self._render)
+            self._render()
 
     def _render(self) -> None:
         """
         Let the application have the request, which is complete.
         """
-        if not self._gotLength:
-            # Nothing at all has come of a body of unknown length.
-            self._tellLength(0)
-        if self._request is not None:
-            self._delivered = True
-            self._request.requestReceived(self._command, self._path, self._version)
+        try:
+            if not (self._gotLength or self._isLean):
+                # Nothing at all has come of the body.
+                self._tellLength(0)
+            if self._request is not None:
+                self._delivered = True
+                self._request.requestReceived(self._command, self._path, self._version)
+        except Exception:
+            self._failed()
 
     @property
     def bodyComplete(self) -> bool:
@@ -349,19 +378,16 @@ class RequestChannel:
         while self._held and not self.paused and self._request is not None:
             data = self._held.popleft()
             self._heldBytes -= len(data)
-            self._guard(self._deliver, data)
+            self._deliver(data)
         if self.bodyDone and not self._delivered and not self.paused:
-            self._guard(self._render)
+            self._render()
 
-    def _guard(self, f: Any, *args: object) -> None:
+    def _failed(self) -> None:
         """
-        Call what may run the user's code, and answer with 500 if it fails.
+        Answer with 500: the user's code has raised an exception.
         """
-        try:
-            f(*args)
-        except Exception:
-            log.failure("{uri} failed before it was rendered", uri=self._path)
-            self.refuse(500, _FAILED, None)
+        log.failure("{uri} failed before it was rendered", uri=self._path)
+        self.refuse(500, _FAILED, None)
 
     def _bodyTooLarge(self, size: int, limit: int) -> None:
         """
@@ -465,20 +491,37 @@ class RequestChannel:
             head, self._head = self._head, b""
             self._connection.writeStdout(head)
 
-    def respond(self, code: int, reason: bytes, headers: Headers, body: bytes) -> None:
+    def respond(
+        self,
+        code: int,
+        reason: bytes,
+        headers: Headers,
+        mediaType: bytes | None,
+        body: bytes,
+    ) -> None:
         """
-        Send a whole response at once, but for its end: the short way for a
-        resource that returns its body.
+        Send a whole response at once, and end it: the short way for a resource
+        that returns its body.
 
-        @param code: The status code.
+        @param code: The status code, of a response that may have a body.
         @param reason: The reason phrase.
-        @param headers: The header fields, C{Content-Length} among them.
+        @param headers: The header fields.
+        @param mediaType: A C{Content-Type} that they lack.
         @param body: The body.
         """
-        self._head = self._makeHead(code, reason, headers)
-        if self._bodyAllowed:
-            self._sent = len(body)
-            self._writeWithHead(body)
+        data = cgi.responseHead(
+            code, reason, headers, length=len(body), mediaType=mediaType
+        )
+        if self._command == b"HEAD":
+            body = b""
+        self._request = None
+        self._over()
+        if len(body) < _SMALL:
+            data += body
+        else:
+            self._connection.writeStdout(data)
+            data = body
+        self._connection.respond(data, self._appStatus)
 
     def _writeWithHead(self, data: bytes) -> None:
         """
@@ -563,7 +606,6 @@ class RequestChannel:
         Note that there is nothing to be sent any more.
         """
         self.connected = False
-        self.disconnecting = True
         self._held = None
         self._heldBytes = 0
 

@@ -364,6 +364,16 @@ class FastCGIProtocol(Protocol):
             self._close()
         self.pump()
 
+    def respond(self, data: bytes, appStatus: int) -> None:
+        """
+        Send the rest of a response, all of it, and END_REQUEST.
+
+        @param data: The rest.
+        @param appStatus: The application status.
+        """
+        self.writeStdout(data)
+        self.endRequest(appStatus, complete=True)
+
     def closeWithoutEnd(self) -> None:
         """
         Close the connection in the midst of a response.
