@@ -46,6 +46,7 @@ from twisted_fastcgi.records import (
     encodeStream,
     encodeUnknownType,
 )
+from twisted_fastcgi.whole import wholeRequest
 
 #: The size of BEGIN_REQUEST's and END_REQUEST's content, in bytes.
 _BODY_LENGTH = 8
@@ -137,6 +138,9 @@ class InputState(Enum):
     DATA = "DATA"
     ENDED = "complete"
 
+    # Theirs is written in Python, and asked for twice in each request.
+    __hash__ = object.__hash__
+
 
 class OutputState(Enum):
     """
@@ -164,6 +168,11 @@ class Action(Enum):
 # its enumeration takes longer than to call a method.
 _BEGIN_REQUEST = RecordType.BEGIN_REQUEST
 _PARAMS = RecordType.PARAMS
+_RESPONDER = Role.RESPONDER
+_STDOUT = int(RecordType.STDOUT)
+_OUTPUT_ENDED = OutputState.ENDED
+_SILENT = OutputState.SILENT
+_RESPONDING = OutputState.RESPONDING
 _IDLE = InputState.IDLE
 _ENDED = InputState.ENDED
 
@@ -219,11 +228,14 @@ class RequestReceived:
     @ivar role: The role that the web server asks for.
     @ivar params: The variables in the order in which they came, repeated ones
         included.
+    @ivar body: All of the STDIN stream, if the request has arrived as a whole;
+        L{None} if L{StreamReceived} and L{StreamEnded} are to come.
     """
 
     requestId: int
     role: int
     params: Pairs
+    body: bytes | None = None
 
 
 @dataclass(slots=True)
@@ -370,7 +382,7 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
         @raise LocalProtocolError: If no request is there to be answered.
         """
         self._respond(data)
-        return encodeStream(RecordType.STDOUT, self.requestId, data)
+        return encodeStream(_STDOUT, self.requestId, data)
 
     def sendStderr(self, data: bytes) -> list[bytes]:
         """
@@ -429,7 +441,7 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
         if self.inputState in _UNREADY:
             raise LocalProtocolError("there is no request that could be answered")
         if data:
-            self.outputState = OutputState.RESPONDING
+            self.outputState = _RESPONDING
 
     def _requestOver(self) -> None:
         """
@@ -439,11 +451,53 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
         self.inputPending = unread or self._strayInput
         self._strayInput = False
         self._enter(_IDLE)
-        self.outputState = OutputState.ENDED
+        self.outputState = _OUTPUT_ENDED
         self._params = b""
         self._stderrUsed = False
 
     # What the web server sends
+
+    def receiveRequest(self, data: bytes) -> RequestReceived | None:
+        """
+        Take bytes from the web server, if they are one whole request of a
+        Responder and nothing else, and if no other request is in hand.  It is
+        what L{receiveData} and L{nextEvent} would make of them, in one step.
+
+        @param data: Any number of bytes.
+        @return: The request with its body; L{None} if the bytes were not taken
+            and are for L{receiveData}.
+        """
+        if self.inputState is not _IDLE or self.refusing or not self._betweenRecords:
+            return None
+        whole = wholeRequest(data)
+        if whole is None:
+            return None
+        requestId, role, keepConnection, content, body = whole
+        if role != _RESPONDER or role not in self.roles:
+            return None
+        params = self._decodeParams(content)
+        if params is None:
+            return None
+        self.keepConnection = self.keepConnection and keepConnection
+        self.requestId = requestId
+        self._role = role
+        self._enter(_ENDED)
+        self.outputState = _SILENT
+        return RequestReceived(requestId, role, params, body)
+
+    def _decodeParams(self, content: bytes) -> Pairs | None:
+        """
+        Read the variables, if there is nothing wrong with them.
+        """
+        limits = self.limits
+        if len(content) > limits.paramsBytes:
+            return None
+        try:
+            return decodePairs(
+                content, maxPairs=limits.params, maxName=limits.nameLength
+            )
+        except RemoteProtocolError:
+            return None
 
     def _startRecord(
         self, type_: int, requestId: int, contentLength: int

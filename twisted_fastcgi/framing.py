@@ -96,6 +96,18 @@ class RecordReader(ABC, Generic[Event]):
         return event
 
     @property
+    def _betweenRecords(self) -> bool:
+        """
+        Whether everything that was received is used up, to the end of a record.
+        """
+        return (
+            self._offset == len(self._data)
+            and not self._contentLeft
+            and not self._skipLeft
+            and self._error is None
+        )
+
+    @property
     def withinRecord(self) -> bool:
         """
         Whether the rest of a record is awaited that is not to be left out.

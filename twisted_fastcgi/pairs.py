@@ -8,8 +8,9 @@ L{bytes}.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from io import BytesIO
+from itertools import repeat
 
 from twisted_fastcgi.errors import (
     LimitExceeded,
@@ -73,29 +74,63 @@ def decodePairs(
     @raise RemoteProtocolError: If the data end within a pair.
     """
     # Reading from a BytesIO is the fastest way in pure Python: slicing with
-    # indexes takes a fifth longer, cutting off the front is quadratic.
+    # indexes takes a third longer, cutting off the front is quadratic.
     read = BytesIO(data).read
     pairs: list[tuple[bytes, bytes]] = []
-    name = value = b""
+    append = pairs.append
     nameLength = valueLength = 0
-    while first := read(1):
-        nameLength = first[0]
-        if nameLength > 0x7F:
-            nameLength = _longForm(first + read(3))
-        if not (first := read(1)):
-            raise _truncated("the length of a value")
-        valueLength = first[0]
-        if valueLength > 0x7F:
-            valueLength = _longForm(first + read(3))
-        if nameLength > maxName or len(pairs) == maxPairs:
-            raise _tooMuch(nameLength, maxName, maxPairs)
-        name = read(nameLength)
-        value = read(valueLength)
-        pairs.append((name, value))
+    shortest = min(maxName, 0x7F)
+    try:
+        for _ in repeat(None, maxPairs):
+            if not (first := read(1)):
+                break
+            nameLength = first[0]
+            if nameLength > shortest:
+                nameLength = _nameLength(first, read, maxName)
+            valueLength = read(1)[0]
+            if valueLength > 0x7F:
+                valueLength = _longForm(bytes((valueLength,)) + read(3))
+            append((read(nameLength), read(valueLength)))
+        else:
+            _checkEnd(read, maxPairs)
+    except IndexError:
+        raise _truncated("the length of a value") from None
     # Only the last reads of all can have come back short.
+    name, value = pairs[-1] if pairs else (b"", b"")
     if len(name) != nameLength or len(value) != valueLength:
         raise _truncated(f"the pair {name[:40]!r}")
     return pairs
+
+
+def _nameLength(first: bytes, read: Callable[[int], bytes], maxName: int) -> int:
+    """
+    Read the rest of the length of a name that is not a short one.
+
+    @param first: Its first byte.
+    @param read: Reads what follows.
+    @param maxName: The longest name to accept, in bytes.
+    @return: The length.
+    @raise LimitExceeded: If the name is too long.
+    @raise RemoteProtocolError: If bytes are missing.
+    """
+    length = _longForm(first + read(3)) if first[0] > 0x7F else first[0]
+    if length > maxName:
+        raise LimitExceeded(
+            f"the name in a name-value pair is {length} bytes long, "
+            f"at most {maxName} are allowed"
+        )
+    return length
+
+
+def _checkEnd(read: Callable[[int], bytes], maxPairs: int) -> None:
+    """
+    See that there are no more than the most pairs.
+
+    @param read: Reads what follows them.
+    @raise LimitExceeded: If there are more.
+    """
+    if read(1):
+        raise LimitExceeded(f"there are more than {maxPairs} name-value pairs")
 
 
 def _longForm(encoded: bytes) -> int:
@@ -116,15 +151,3 @@ def _truncated(where: str) -> RemoteProtocolError:
     Make the error for data that end too early.
     """
     return RemoteProtocolError(f"the name-value pairs end within {where}")
-
-
-def _tooMuch(nameLength: int, maxName: int, maxPairs: int) -> LimitExceeded:
-    """
-    Make the error for a pair that is beyond a limit.
-    """
-    if nameLength > maxName:
-        return LimitExceeded(
-            f"the name in a name-value pair is {nameLength} bytes long, "
-            f"at most {maxName} are allowed"
-        )
-    return LimitExceeded(f"there are more than {maxPairs} name-value pairs")

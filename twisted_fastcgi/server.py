@@ -123,9 +123,15 @@ class FastCGIProtocol(Protocol):
 
         @param data: The bytes, in any cuts.
         """
-        if not self._closing:
-            self._connection.receiveData(data)
-            self.pump()
+        if self._closing:
+            return
+        if self._channel is None and not self._outlet.full:
+            request = self._connection.receiveRequest(data)
+            if request is not None:
+                self._serve(request)
+                return
+        self._connection.receiveData(data)
+        self.pump()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """
@@ -171,6 +177,25 @@ class FastCGIProtocol(Protocol):
         self._adjustReading()
         self._setDeadline()
 
+    def _serve(self, event: RequestReceived) -> None:
+        """
+        Do at once what L{pump} does for a request that has arrived as a whole.
+
+        @param event: The request with its body.
+        """
+        self._pumping = True
+        outlet = self._outlet
+        outlet.hold()
+        try:
+            self._requestReceived(event)
+        finally:
+            self._pumping = False
+            if self._channel is not None:
+                self._channel.flush()
+            outlet.release()
+        self._adjustReading()
+        self._setDeadline()
+
     def _step(self) -> bool:
         """
         Handle one event.
@@ -211,8 +236,12 @@ class FastCGIProtocol(Protocol):
         # Another one may have begun to arrive already: that has its own time.
         self._stage = _BUSY
         self.deadline = None
-        self._channel = RequestChannel(self, event)
-        self._channel.begin()
+        self._channel = channel = RequestChannel(self, event)
+        channel.begin()
+        if event.body is not None and self._channel is channel:
+            if event.body:
+                channel.receiveBody(event.body)
+            channel.endBody()
 
     def _streamReceived(self, event: StreamReceived) -> None:
         """
