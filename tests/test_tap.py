@@ -23,7 +23,6 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.static import Registry
-from twisted.web.wsgi import WSGIResource
 
 from tests import wire
 from tests.programs import (
@@ -38,8 +37,10 @@ from tests.programs import (
 )
 from twisted_fastcgi.demo import DemoResource
 from twisted_fastcgi.preview import PreviewService
+from twisted_fastcgi.request import FastCGIRequest
 from twisted_fastcgi.service import FastCGIService
 from twisted_fastcgi.tap import Options, makeService
+from twisted_fastcgi.wsgi import FastCGIWSGIRequest, FastCGIWSGIResource
 
 
 class Hello(Resource):
@@ -291,8 +292,29 @@ class ApplicationTests(TapMixin, SynchronousTestCase):
         A WSGI application is served with a thread pool of its own.
         """
         options = parsed("--port", "unix:/x", "--wsgi", f"{__name__}:application")
-        self.assertIsInstance(options["root"], WSGIResource)
-        self.assertFalse(options["pool"].started)
+        self.assertIsInstance(options["root"], FastCGIWSGIResource)
+        pool = options["pool"]
+        self.assertFalse(pool.started)
+        self.assertEqual((pool.min, pool.max), (5, 20))
+
+    def test_threads(self) -> None:
+        """
+        That has as many threads as it is told.
+        """
+        wsgi = ("-p", "unix:/x", "--wsgi", f"{__name__}:application")
+        for threads, least in ((1, 1), (3, 3), (100, 5)):
+            pool = parsed(*wsgi, "--threads", str(threads))["pool"]
+            self.assertEqual((pool.min, pool.max), (least, threads))
+        for wrong in ("0", "-1", "x", "1.5"):
+            self.assertRaises(UsageError, parsed, *wsgi, "--threads", wrong)
+
+    def test_wsgiForms(self) -> None:
+        """
+        The forms that a WSGI application gets are its own to read.
+        """
+        service = serviceOf("-p", "unix:/x", "--wsgi", f"{__name__}:application")
+        self.assertIs(service._factory.site.requestFactory, FastCGIWSGIRequest)
+        self.assertIs(serviceOf()._factory.site.requestFactory, FastCGIRequest)
 
     def test_one(self) -> None:
         """
@@ -412,12 +434,13 @@ class OtherOptionTests(TapMixin, SynchronousTestCase):
             "--display-tracebacks",
             "--add-header=",
             "--grace=",
+            "--threads=",
             "--preview=",
             "--preview-anywhere",
         ):
             self.assertIn(f"{option} ", text)
         # All but --listen, which is --port, --help and --version.
-        self.assertEqual(" ".join(text.split()).count("[default: "), 13)
+        self.assertEqual(" ".join(text.split()).count("[default: "), 14)
         self.assertNotRegex(text, r"\S  +\[default")
         self.assertIn("\n  twistd -n fastcgi --port unix:", text)
         self.assertIn("\n  twist fastcgi --port tcp:9000", text)

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from twisted_fastcgi.request import FastCGIRequest
     from twisted_fastcgi.server import FastCGIFactory, FastCGIProtocol
     from twisted_fastcgi.service import FastCGIService
+    from twisted_fastcgi.wsgi import FastCGIWSGIResource
 
 __all__ = [
     "AgentClosed",
@@ -55,6 +56,7 @@ __all__ = [
     "FastCGIProxyResource",
     "FastCGIRequest",
     "FastCGIService",
+    "FastCGIWSGIResource",
     "IFastCGIRequest",
     "LimitExceeded",
     "Limits",
@@ -80,6 +82,7 @@ _homes = {
     "FastCGIProxyResource": "proxy",
     "FastCGIRequest": "request",
     "FastCGIService": "service",
+    "FastCGIWSGIResource": "wsgi",
     "IFastCGIRequest": "interfaces",
     "LimitExceeded": "errors",
     "Limits": "connection",

@@ -72,8 +72,9 @@ _absoluteForm = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*").match
 _isIPv6 = re.compile(r"[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f.:]*(%.+)?").fullmatch
 _hostAndPort = re.compile(rb"(\[[^]]*\]|[^:]*):[0-9]*").fullmatch
 
-# The results of _headerName and _sentName: see _remember.
+# The results of _headerName, _environName and _sentName: see _remember.
 _headerNames: dict[bytes, bytes] = {}
+_environNames: dict[bytes, str] = {}
 _sentNames: dict[bytes, tuple[bytes, bytes]] = {}
 _MOST_KNOWN = 1024
 _LONGEST_KNOWN = 64
@@ -368,6 +369,47 @@ def requestHeaders(pairs: Pairs) -> Headers:
         if value and (name != _CONTENT_LENGTH or _isLength(value)):
             add(name, value)
     return headers
+
+
+def _environName(variable: bytes) -> str:
+    """
+    Tell what a variable is called in an environ, nothing if it is left out.
+    """
+    name = variable.upper()
+    field = name[5:].replace(b"_", b"-").lower()
+    if name.startswith(b"HTTP_") and field in _NEVER_RECEIVED:
+        return ""
+    return variable.decode("latin-1")
+
+
+def environ(pairs: Pairs) -> dict[str, str]:
+    """
+    Make the part of a WSGI environ (PEP 3333) that comes from the web server:
+    its variables, as text of one character for each byte.
+
+    The values of repeated HTTP_* variables are joined (RFC 3875, section
+    4.1.18); of other repeated variables the last one wins.  There is no
+    HTTP_PROXY, none of the header fields that concern only the connection
+    between the client and the web server, and no header field for what has a
+    variable of its own.
+
+    @param pairs: The variables of the request.
+    @return: A new dictionary.
+    """
+    made: dict[str, str] = {}
+    for variable, value in pairs:
+        try:
+            name = _environNames[variable]
+        except KeyError:
+            name = _remember(_environNames, variable, _environName(variable))
+        text = value.decode("latin-1")
+        if name in made and name.startswith("HTTP_"):
+            separator = "; " if name == "HTTP_COOKIE" else ", "
+            text = f"{made[name]}{separator}{text}"
+        made[name] = text
+    # The name of all that is left out.
+    made.pop("", None)
+    return made
 
 
 def isSecure(variables: Variables) -> bool:

@@ -179,6 +179,13 @@ class RequestChannel:
         return MappingProxyType(self._variables)
 
     @property
+    def pairs(self) -> cgi.Pairs:
+        """
+        All variables in the order in which they came, repeated ones too.
+        """
+        return self._pairs
+
+    @property
     def requestHeaders(self) -> Headers:
         """
         The header fields of the request, made anew.

@@ -177,6 +177,9 @@ class FastCGIRequest(Request):
     _bodyless = True
     _query: bytes | None = None
 
+    #: Whether C{args} are to have the fields of a form in the body.
+    _parsesForms = True
+
     def __init__(self, channel: Any, queued: bool = False) -> None:
         """
         Do what the inherited C{__init__} does, except what is made later.
@@ -217,8 +220,10 @@ class FastCGIRequest(Request):
         @param version: The version of HTTP that the client speaks.
         """
         if not self._bodyless:
-            super().requestReceived(command, path, version)
-            return
+            if self._parsesForms:
+                super().requestReceived(command, path, version)
+                return
+            self.content.seek(0)
         self.method, self.uri, self.clientproto = command, path, version
         self.path, _, self._query = path.partition(b"?")
         self.process()

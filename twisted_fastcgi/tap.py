@@ -20,7 +20,6 @@ from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
-from twisted.web.wsgi import WSGIResource
 
 from twisted_fastcgi import applications
 from twisted_fastcgi.applications import ApplicationError
@@ -39,11 +38,20 @@ from twisted_fastcgi.service import (
     FastCGIService,
     endpointFromString,
 )
+from twisted_fastcgi.wsgi import FastCGIWSGIRequest, FastCGIWSGIResource
 
 DEFAULT_PORT = "tcp:9000:interface=127.0.0.1"
 """
 Where to listen when nothing is said and nothing inherited.
 """
+
+DEFAULT_THREADS = 20
+"""
+How many threads a WSGI application has at the most.
+"""
+
+# So many wait for work from the beginning.
+_FEW_THREADS = 5
 
 _INHERITED = f"fcgi:fd={LISTENSOCK_FILENO}"
 
@@ -86,6 +94,13 @@ def _seconds(text: str) -> float:
     if not (math.isfinite(seconds) and seconds >= 0):
         raise ValueError(f"{text} is no number of seconds from 0 up")
     return seconds
+
+
+def _threads(text: str) -> int:
+    threads = int(text)
+    if threads < 1:
+        raise ValueError(f"{text} is no number of threads from 1 up")
+    return threads
 
 
 def _header(text: str) -> tuple[str, str]:
@@ -144,6 +159,14 @@ class Options(UsageOptions):
             "l",
             None,
             "The access log. [default: none, as the web server keeps one]",
+        ],
+        [
+            "threads",
+            None,
+            DEFAULT_THREADS,
+            "How many threads there are for --wsgi, at the most: so many requests "
+            "are worked on at the same time.",
+            _threads,
         ],
         [
             "grace",
@@ -294,8 +317,9 @@ class Options(UsageOptions):
 
     def _loadWSGI(self, name: str) -> IResource:
         application = applications.loadWSGI(name)
-        self["pool"] = ThreadPool(name="wsgi")
-        return WSGIResource(_reactor(), self["pool"], application)
+        threads = self["threads"]
+        self["pool"] = ThreadPool(min(_FEW_THREADS, threads), threads, "wsgi")
+        return FastCGIWSGIResource(_reactor(), self["pool"], application)
 
     def _checkLogFile(self) -> None:
         if self["logfile"] is None:
@@ -405,7 +429,8 @@ def _makePreview(options: Options, factory: FastCGIFactory) -> IService:
 
 
 def _makeFactory(options: Options) -> FastCGIFactory:
-    site = _HeaderSite(options["root"], FastCGIRequest, logPath=options["logfile"])
+    request = FastCGIRequest if options["pool"] is None else FastCGIWSGIRequest
+    site = _HeaderSite(options["root"], request, logPath=options["logfile"])
     site.noisy = False
     site.displayTracebacks = bool(options["display-tracebacks"])
     site.extraHeaders = options["headers"]
