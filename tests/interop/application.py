@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -28,6 +29,7 @@ from twisted_fastcgi import IFastCGIRequest
 LARGE = 5 * 1024 * 1024
 
 
+@lru_cache
 def large() -> bytes:
     """
     Make the large page, no two lines of which are the same.
@@ -78,8 +80,11 @@ def echo(request: Any) -> bytes:
     shown = {
         "method": request.method,
         "uri": request.uri,
+        "path": request.path,
         "prepath": request.prepath,
         "postpath": request.postpath,
+        "prePathURL": request.prePathURL(),
+        "childLink": request.childLink(b"child"),
         "args": request.args,
         "headers": dict(request.requestHeaders.getAllRawHeaders()),
         "client": [client.host, client.port],
@@ -98,9 +103,42 @@ def redirected(request: Any) -> bytes:
     """
     Redirect with the code that is asked for.
     """
-    page = redirectTo(b"/echo?from=redirect", request)
+    page = redirectTo(request.args[b"to"][0], request)
     request.setResponseCode(int(request.args[b"code"][0]))
     return page
+
+
+def moved(request: Any) -> bytes:
+    """
+    Redirect to something below, by its whole URL or by what leads to it from
+    here.
+    """
+    if request.postpath:
+        return echo(request)
+    if request.args[b"by"] == [b"url"]:
+        return redirectTo(request.prePathURL() + b"/there", request)
+    return redirectTo(request.childLink(b"there"), request)
+
+
+def created(request: Any) -> bytes:
+    """
+    Tell where something new is.
+    """
+    request.setResponseCode(201)
+    request.setHeader(b"Location", b"/echo?new")
+    return b"it is there"
+
+
+def fields(request: Any) -> bytes:
+    """
+    Send as many bytes of header fields as are asked for.
+    """
+    size = int(request.args[b"size"][0])
+    for number, start in enumerate(range(0, size, 100)):
+        name = b"X-Field-%d" % number
+        length = min(100, size - start) - len(name) - 4
+        request.setHeader(name, b"v" * length)
+    return b"fields"
 
 
 def cookies(request: Any) -> bytes:
@@ -156,6 +194,14 @@ def breaksOff(request: Any) -> int:
     return NOT_DONE_YET
 
 
+def failsLate(request: Any) -> int:
+    """
+    Fail when the response has begun.
+    """
+    request.write(b"some of it")
+    raise ZeroDivisionError("as it was asked for, late")
+
+
 def miscounted(request: Any) -> int:
     """
     Send ten bytes, whatever length is told.
@@ -206,15 +252,29 @@ class Lines:
 
 def streamed(request: Any) -> int:
     """
-    Send the large page in pieces of an odd size, its length unsaid.
+    Send the large page four times, in pieces of an odd size, its length unsaid.
+    """
+    _stream(request, _pieces())
+    return NOT_DONE_YET
+
+
+def _pieces() -> Iterator[bytes]:
+    """
+    Cut the large page four times.
     """
     content = large()
     size = 30011
-    pieces = (content[at : at + size] for at in range(0, len(content), size))
+    for _ in range(4):
+        yield from (content[at : at + size] for at in range(0, len(content), size))
+
+
+def _stream(request: Any, pieces: Iterator[bytes]) -> None:
+    """
+    Send pieces as fast as they are taken.
+    """
     producer = Lines(request, pieces)
     request.registerProducer(producer, True)
     producer.resumeProducing()
-    return NOT_DONE_YET
 
 
 class Meeting(Resource):
@@ -243,9 +303,9 @@ class Meeting(Resource):
 
 class Endings(Resource):
     """
-    Tells how requests end: C{/silent/x} is never answered and C{/endless/x}
-    never ends; C{/begun/x} waits for either to begin, and C{/ended/x} for its
-    end.
+    Tells how requests end: C{/silent/x} is not answered before C{/finish/x}
+    is asked for, C{/endless/x} never ends, and C{/long/x} does, after 20 MB;
+    C{/begun/x} waits for any of them to begin, and C{/ended/x} for its end.
     """
 
     isLeaf = True
@@ -254,6 +314,7 @@ class Endings(Resource):
         super().__init__()
         self._begun: dict[bytes, Deferred[bytes]] = {}
         self._ended: dict[bytes, Deferred[bytes]] = {}
+        self._silent: dict[bytes, Any] = {}
 
     def render_GET(self, request: Any) -> int:
         """
@@ -273,6 +334,20 @@ class Endings(Resource):
         """
         Say nothing.
         """
+        self._silent[token] = request
+        self._watch(request, token)
+
+    def _do_finish(self, request: Any, token: bytes) -> None:
+        """
+        Answer what was left unanswered.
+        """
+        self._silent.pop(token).finish()
+        request.finish()
+
+    def _watch(self, request: Any, token: bytes) -> None:
+        """
+        Tell others of the beginning and the end.
+        """
         ended = self._event(self._ended, token)
         request.notifyFinish().addCallbacks(
             lambda _: ended.callback(b"finished"),
@@ -284,10 +359,15 @@ class Endings(Resource):
         """
         Write as long as somebody reads.
         """
-        self._do_silent(request, token)
-        producer = Lines(request, iter(lambda: b"x" * 10000, b""))
-        request.registerProducer(producer, True)
-        producer.resumeProducing()
+        self._watch(request, token)
+        _stream(request, iter(lambda: b"x" * 10000, b""))
+
+    def _do_long(self, request: Any, token: bytes) -> None:
+        """
+        Write 20 MB.
+        """
+        self._watch(request, token)
+        _stream(request, _pieces())
 
     def _do_begun(self, request: Any, token: bytes) -> None:
         """
@@ -314,6 +394,52 @@ class Endings(Resource):
         event.addCallback(happened)
 
 
+class Events(Resource):
+    """
+    Server-sent events: C{/listen/x} sends one each time that C{/send/x} is
+    asked for, and ends with C{/end/x}; C{/listening/x} tells whether anybody does.
+    """
+
+    isLeaf = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._listeners: dict[bytes, Any] = {}
+
+    def render_GET(self, request: Any) -> Any:
+        """
+        Listen, or have something sent to who does.
+        """
+        what, token = request.postpath
+        if what == b"listen":
+            self._listeners[token] = request
+            request.setHeader(b"Content-Type", b"text/event-stream")
+            # nginx passes on what it gets at once, if it is asked to.
+            request.setHeader(b"X-Accel-Buffering", b"no")
+            request.write(b"data: 0\n\n")
+            return NOT_DONE_YET
+        if what == b"listening":
+            return b"yes" if token in self._listeners else b"not yet"
+        if what == b"send":
+            self._listeners[token].write(b"data: %b\n\n" % request.args[b"data"][0])
+        else:
+            self._listeners.pop(token).finish()
+        return b"done"
+
+
+class Root(Resource):
+    """
+    The root, which shows the request if nothing follows in the path, not even a
+    slash.
+    """
+
+    def render_GET(self, request: Any) -> bytes:
+        """
+        Show the request.
+        """
+        return echo(request)
+
+
 def _name(failure: Failure) -> bytes:
     """
     Tell the name of the exception.
@@ -325,16 +451,21 @@ def makeRoot() -> Resource:
     """
     Put the pages together.
     """
-    root = Resource()
+    root = Root()
     root.putChild(b"", Page(lambda request: b"Hello from the application.\n"))
     pages = {
         b"accepted": accepted,
         b"breaksoff": breaksOff,
         b"cookies": cookies,
+        b"created": created,
         b"echo": echo,
         b"fails": fails,
+        b"failslate": failsLate,
+        b"fields": fields,
         b"large": lambda request: large(),
         b"miscounted": miscounted,
+        b"moved": moved,
+        b"private": lambda request: b"this is secret",
         b"redirect": redirected,
         b"status": status,
         b"streamed": streamed,
@@ -343,6 +474,7 @@ def makeRoot() -> Resource:
     for name, page in pages.items():
         root.putChild(name, Page(page))
     root.putChild(b"endings", Endings())
+    root.putChild(b"events", Events())
     root.putChild(b"meeting", Meeting())
     root.putChild(b"source", File(__file__, defaultType="text/plain"))
     return root

@@ -5,8 +5,20 @@
 Real web servers, and the application behind them, as programs of their own.
 
 Each is started when a test needs it for the first time, and stopped when the
-tests are over.  To add a web server, write the template of its configuration
-and a L{WebServer} that names it.
+tests are over.
+
+What a web server is told comes from C{docs/deploy}: a I{recipe} is a file that
+people copy, and the very file that the tests run.  It has plain values in it:
+the application is at C{/run/app.sock} or C{127.0.0.1:9000}, the web server at
+port 80, a prefix is C{/app}, a program to be spawned is C{twistd}, its resource
+C{hello.Hello}.  The tests put their own values in the place of these strings,
+and fail if one of them is not there.  If a recipe is not a whole configuration
+but a part of one, as C{/etc/nginx/conf.d} has them, the I{harness}, in a folder
+beside this file, is the rest, and includes it.
+
+To add a web server, write its recipes, the harness if it needs one, and a
+module C{test_<name>.py} in which there is a L{WebServer} and a test case for
+each way of running it.
 """
 
 from __future__ import annotations
@@ -14,7 +26,7 @@ from __future__ import annotations
 import atexit
 import re
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +38,9 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
 from tests.programs import PATIENCE, ROOT, SCRIPTS, STOPPED, environment, program
+
+#: Where the recipes are.
+RECIPES = ROOT / "docs/deploy"
 
 _HERE = Path(__file__).parent
 
@@ -46,26 +61,69 @@ _started: dict[str, Running] = {}
 @dataclass(frozen=True)
 class WebServer:
     """
-    A web server with one configuration.
+    A web server with one configuration, and what is known of how it behaves.
+
+    In templates C{@FOLDER@} stands for the folder that it has for itself, which
+    is also its current one; C{@RECIPE@} for the path of the recipe after the
+    replacements, C{@CONFIGURATION@} for the path of the whole configuration;
+    C{@PORT@} for where to listen on 127.0.0.1; C{@SOCKET@} for the Unix socket
+    of the application, C{@TCP@} for its port on 127.0.0.1.  For a program to be
+    spawned there are C{@TWISTD@}, C{@ROOT@}, where its modules are, and
+    C{@LOG@}, where it has to log.
 
     @ivar name: A name for both.
     @ivar program: The command.
-    @ivar arguments: Its arguments, for running in the foreground; C{@FOLDER@}
-        stands for the folder that it has for itself, which is also its current
-        one, C{@CONFIGURATION@} for the path of its configuration.
-    @ivar template: The configuration, a path below this folder.  Beside those
-        two there are C{@PORT@}, where to listen on 127.0.0.1, C{@SOCKET@}, the
-        Unix socket of the application, and C{@TCP@}, its port on 127.0.0.1.
-    @ivar settings: What else stands for something in the template.
+    @ivar arguments: Its arguments, for running in the foreground: templates.
+    @ivar recipe: The configuration, a path below C{docs/deploy}.
+    @ivar replaced: What stands in the recipe, and a template for what to put in
+        its place.
+    @ivar harness: What includes the recipe, a template, its path below this
+        folder; nothing if the recipe is a whole configuration.
+    @ivar environment: Variables of its environment: templates.
+    @ivar mount: The option C{--mount} of the application.  Unless that is C{/}
+        the application is at C{/app}.
+    @ivar spawns: Whether it starts the application itself.
+
     @ivar keeps: Whether connections to the application are kept open.
+    @ivar streams: Whether what the application writes arrives at once.
+    @ivar passesUploads: Whether the application is asked before an upload has
+        arrived as a whole.
+    @ivar tells: When the application is told that the client has gone:
+        C{"before"} the response, C{"during"} it.
+    @ivar hides: Which responses that are not whole the client takes for whole:
+        C{"brokenOff"}, C{"tooShort"}, C{"failedLate"}.
+    @ivar chunked: The status of a chunked upload of 200 kB.
+    @ivar together: Whether one process of the application has several requests
+        at a time.
+    @ivar paths: What becomes of odd paths, if it is not as usual: the segments
+        that the application sees, or the status code with which the web server
+        refuses it.
     """
 
     name: str
     program: str
     arguments: Sequence[str]
-    template: str
-    settings: Mapping[str, str] = field(default_factory=dict)
+    recipe: str
+    replaced: Mapping[str, str]
+    harness: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    mount: str = "/"
+    spawns: bool = False
     keeps: bool = False
+    streams: bool = True
+    passesUploads: bool = False
+    tells: Collection[str] = ("before", "during")
+    hides: Collection[str] = ()
+    chunked: int = 200
+    together: bool = True
+    paths: Mapping[str, Sequence[str] | int] = field(default_factory=dict)
+
+    @property
+    def prefix(self) -> bytes:
+        """
+        Where the application is in the path.
+        """
+        return b"" if self.mount == "/" else b"/app"
 
 
 class Running:
@@ -77,6 +135,7 @@ class Running:
         Unix socket.
     @ivar values: What it adds to the templates of others.
     @ivar log: What it has written to its standard output and error.
+    @ivar logged: What the application has written.
     """
 
     def __init__(self) -> None:
@@ -84,7 +143,7 @@ class Running:
         _stack.callback(rmtree, self.folder)
         # Web servers shed their rights, and have to get at the socket.
         self.folder.chmod(0o711)
-        self.log = self.folder / "output.log"
+        self.log = self.logged = self.folder / "output.log"
         self.address: int | Path = 0
         self.values: Mapping[str, str] = {}
 
@@ -114,11 +173,11 @@ class Running:
             assert reactor.seconds() < deadline, f"{command} hangs: {self.said()}"
             await deferLater(reactor, _INTERVAL)
 
-    def said(self, start: int = 0) -> str:
+    def said(self) -> str:
         """
-        Tell what the program has written, from some byte on.
+        Tell what the program has written.
         """
-        return self.log.read_bytes()[start:].decode("utf-8", "replace")
+        return self.log.read_bytes().decode("utf-8", "replace")
 
     def stop(self) -> None:
         """
@@ -156,12 +215,14 @@ def _freePort() -> int:
     return port
 
 
-async def application() -> Running:
+async def application(mount: str = "/") -> Running:
     """
     Run L{tests.interop.application} by C{twistd fastcgi}, if that is not yet
     done.
+
+    @param mount: Where the application is.
     """
-    if "application" not in _started:
+    if mount not in _started:
         running = Running()
         path = running.folder / "application.sock"
         port = _freePort()
@@ -169,11 +230,11 @@ async def application() -> Running:
         command = (
             f"{SCRIPTS / 'twistd'} --nodaemon --pidfile= fastcgi "
             f"--port tcp:{port}:interface=127.0.0.1 --port unix:{path} "
-            "--resource tests.interop.application.root"
+            f"--mount {mount} --resource tests.interop.application.root"
         )
         await running.start(command.split(), path, PYTHONPATH=str(ROOT))
-        _started["application"] = running
-    return _started["application"]
+        _started[mount] = running
+    return _started[mount]
 
 
 async def webServer(server: WebServer) -> Running:
@@ -183,66 +244,62 @@ async def webServer(server: WebServer) -> Running:
     @raise SkipTest: If it is not installed, except in CI, where it must be.
     """
     executable = program(server.program)
-    behind = await application()
     if server.name not in _started:
         running = Running()
-        port = _freePort()
-        configuration = running.folder / "server.conf"
-        values = {
-            "CONFIGURATION": str(configuration),
-            "FOLDER": str(running.folder),
-            "PORT": str(port),
-            **behind.values,
-            **server.settings,
-        }
-        template = (_HERE / server.template).read_text()
-        configuration.write_text(_filled(template, values))
-        arguments = [_filled(argument, values) for argument in server.arguments]
-        await running.start([executable, *arguments], port)
+        if server.spawns:
+            log = running.folder / "application.log"
+            socket = running.folder / "application.sock"
+            values = {
+                "SOCKET": str(socket),
+                "TWISTD": str(SCRIPTS / "twistd"),
+                "ROOT": str(ROOT),
+                "LOG": str(log),
+            }
+        else:
+            behind = await application(server.mount)
+            values, log = dict(behind.values), behind.log
+        await _serve(server, executable, running, values)
+        running.logged = log
         _started[server.name] = running
     return _started[server.name]
 
 
-def _filled(template: str, values: Mapping[str, str]) -> str:
+async def _serve(
+    server: WebServer, executable: str, running: Running, values: dict[str, str]
+) -> None:
     """
-    Put values, and what stands for other values in them, into a template.
+    Write the configuration of a web server, and start it.
     """
-    filled = re.sub(r"@([A-Z]+)@", lambda found: values[found[1]], template)
-    return filled if filled == template else _filled(filled, values)
-
-
-def _nginx(
-    name: str, address: str = "unix:@SOCKET@", upstream: str = "", location: str = ""
-) -> WebServer:
-    """
-    Describe nginx with some additions to its configuration.
-    """
-    return WebServer(
-        name,
-        program="nginx",
-        arguments=("-p", "@FOLDER@", "-c", "@CONFIGURATION@", "-e", "stderr"),
-        template="nginx/nginx.conf",
-        settings={"ADDRESS": address, "UPSTREAM": upstream, "LOCATION": location},
-        keeps=bool(upstream),
+    port = _freePort()
+    recipe = running.folder / Path(server.recipe).name
+    whole = running.folder / "harness.conf" if server.harness else recipe
+    values.update(
+        CONFIGURATION=str(whole),
+        FOLDER=str(running.folder),
+        PORT=str(port),
+        RECIPE=str(recipe),
     )
 
+    def fill(template: str) -> str:
+        return re.sub(r"@([A-Z]+)@", lambda found: values[found[1]], template)
 
-#: nginx as it comes: requests and responses are buffered, and each request
-#: has a connection of its own.
-NGINX = _nginx("nginx")
+    recipe.write_text(replaced(server, fill))
+    if server.harness:
+        whole.write_text(fill((_HERE / server.harness).read_text()))
+    arguments = map(fill, server.arguments)
+    changes = {name: fill(value) for name, value in server.environment.items()}
+    await running.start([executable, *arguments], port, **changes)
 
-#: nginx that keeps its connections.
-NGINX_KEEPING = _nginx(
-    "nginx, keeping", upstream="keepalive 8;", location="fastcgi_keep_conn on;"
-)
 
-#: nginx that passes on request bodies while they come.
-NGINX_STREAMING = _nginx("nginx, streaming", location="fastcgi_request_buffering off;")
+def replaced(server: WebServer, fill: Callable[[str], str]) -> str:
+    """
+    Put values into a recipe.
 
-#: nginx that does both, and by TCP.
-NGINX_TCP = _nginx(
-    "nginx, by TCP",
-    address="127.0.0.1:@TCP@",
-    upstream="keepalive 8;",
-    location="fastcgi_keep_conn on; fastcgi_request_buffering off;",
-)
+    @param fill: Makes text of a template.
+    @raise AssertionError: If something that should be replaced is not there.
+    """
+    text = (RECIPES / server.recipe).read_text()
+    for plain, template in server.replaced.items():
+        assert plain in text, f"there is no {plain!r} in {server.recipe}"
+        text = text.replace(plain, fill(template))
+    return text

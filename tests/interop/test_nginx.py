@@ -10,7 +10,35 @@ from __future__ import annotations
 from twisted.trial.unittest import TestCase
 
 from tests.interop.endtoend import EndToEnd
-from tests.interop.servers import NGINX, NGINX_KEEPING, NGINX_STREAMING, NGINX_TCP
+from tests.interop.mounts import Mounted, Refusing
+from tests.interop.servers import WebServer
+
+
+def _nginx(
+    name: str, recipe: str, mount: str = "/", keeps: bool = False, passes: bool = False
+) -> WebServer:
+    """
+    Describe nginx with one of the recipes.
+    """
+    byTCP = recipe == "tcp"
+    plain = "127.0.0.1:9000" if byTCP else "/run/app.sock"
+    return WebServer(
+        name,
+        program="nginx",
+        arguments=("-p", "@FOLDER@", "-c", "@CONFIGURATION@", "-e", "stderr"),
+        recipe=f"nginx/{recipe}.conf",
+        replaced={
+            "listen 80;": "listen 127.0.0.1:@PORT@;",
+            "include fastcgi_params;": "include /etc/nginx/fastcgi_params;",
+            plain: "127.0.0.1:@TCP@" if byTCP else "@SOCKET@",
+        },
+        harness="nginx/nginx.conf",
+        mount=mount,
+        keeps=keeps,
+        # It can't tell the end of a response from the loss of a connection.
+        hides=() if keeps else ("failedLate",),
+        passesUploads=passes,
+    )
 
 
 class NginxTests(EndToEnd, TestCase):
@@ -18,7 +46,7 @@ class NginxTests(EndToEnd, TestCase):
     nginx as it comes, which waits for the end of the connection.
     """
 
-    server = NGINX
+    server = _nginx("nginx", "app")
 
 
 class KeepingNginxTests(EndToEnd, TestCase):
@@ -26,15 +54,15 @@ class KeepingNginxTests(EndToEnd, TestCase):
     nginx that keeps its connections to the application.
     """
 
-    server = NGINX_KEEPING
+    server = _nginx("nginx, keeping", "keeping", keeps=True)
 
 
 class StreamingNginxTests(EndToEnd, TestCase):
     """
-    nginx that passes on request bodies while they come.
+    nginx that passes on bodies while they come.
     """
 
-    server = NGINX_STREAMING
+    server = _nginx("nginx, streaming", "streaming", passes=True)
 
 
 class TCPNginxTests(EndToEnd, TestCase):
@@ -42,4 +70,28 @@ class TCPNginxTests(EndToEnd, TestCase):
     nginx that does both, and reaches the application by TCP.
     """
 
-    server = NGINX_TCP
+    server = _nginx("nginx, TCP", "tcp", keeps=True, passes=True)
+
+
+class PrefixedNginxTests(Mounted, TestCase):
+    """
+    nginx with an application at C{/app}, which has been told that.
+    """
+
+    server = _nginx("nginx, prefix", "prefix", "/app")
+
+
+class ScriptNginxTests(Mounted, TestCase):
+    """
+    nginx that tells an application that it is at C{/app}.
+    """
+
+    server = _nginx("nginx, script", "script", "script-name")
+
+
+class RefusingNginxTests(Refusing, TestCase):
+    """
+    nginx with an access rule.
+    """
+
+    server = _nginx("nginx, rules", "rules")

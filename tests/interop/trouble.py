@@ -1,0 +1,145 @@
+# Copyright (c) the twisted_fastcgi authors.
+# See LICENSE for details.
+
+"""
+What must be seen behind every web server when something goes wrong.
+"""
+
+from __future__ import annotations
+
+from http.client import IncompleteRead
+from uuid import uuid4
+
+from twisted.internet.threads import deferToThread
+
+from tests.interop.clients import Client, read
+from tests.interop.record import case
+
+
+class Troubled(Client):
+    """
+    Tests for one web server, with applications that fail and clients that go
+    away.
+    """
+
+    @case("failure before the response")
+    async def test_failure(self) -> None:
+        """
+        A page that fails is answered with 500, and logged.
+        """
+        answer = await self.ask(b"/fails")
+        self.assertEqual(answer.status, 500)
+        self.assertNotIn(b"ZeroDivisionError", answer.body)
+        self.assertIn("ZeroDivisionError: as it was asked for", self.newlyLogged())
+
+    async def broken(self, target: bytes, kind: str) -> None:
+        """
+        A client can tell that a response is not whole, and is not left waiting
+        for the rest; unless the web server hides it.
+        """
+        try:
+            answer = await self.send(self.request("GET", target))
+        except IncompleteRead as error:
+            self.assertIn(error.partial, (b"some of it", b"0123456789"))
+            isSeen = True
+        else:
+            isSeen = answer.status >= 500
+        self.assertEqual(isSeen, kind not in self.server.hides)
+        if not isSeen:
+            self.observed("taken for whole")
+
+    @case("failure during the response")
+    async def test_failsLate(self) -> None:
+        """
+        A resource that fails after it has written.
+        """
+        await self.broken(b"/failslate", "failedLate")
+        self.assertIn("as it was asked for, late", self.newlyLogged())
+
+    @case("response broken off")
+    async def test_brokenOff(self) -> None:
+        """
+        A response whose length was told, and that is given up.
+        """
+        await self.broken(b"/breaksoff", "brokenOff")
+
+    @case("response too short")
+    async def test_tooShort(self) -> None:
+        """
+        A response that is finished before it has the length that was told.
+        """
+        await self.broken(b"/miscounted?told=100000", "tooShort")
+
+    @case("response too long")
+    async def test_tooMuch(self) -> None:
+        """
+        Of a response that is longer than was told, nobody gets the rest, and
+        connections stay in order.
+        """
+
+        def inThread() -> list[bytes]:
+            bodies = []
+            with self.connected() as connection:
+                for target in (b"/miscounted?told=5", b"/status?code=200") * 2:
+                    connection.sendall(self.request("GET", target))
+                    bodies.append(read(connection).body)
+            return bodies
+
+        bodies = await deferToThread(inThread)
+        self.assertEqual(bodies, [b"01234", b"this is 200"] * 2)
+
+    async def vanish(self, what: bytes) -> bytes:
+        """
+        Ask for something, wait until the application has got it, and go away.
+
+        @return: What it is known as.
+        """
+        token = uuid4().hex.encode("ascii")
+
+        def inThread() -> bytes:
+            with self.connected() as connection:
+                connection.sendall(
+                    self.request("GET", b"/endings/%s/%s" % (what, token))
+                )
+                return self.justAsk(b"/endings/begun/" + token)
+
+        self.assertEqual(await deferToThread(inThread), b"begun")
+        return token
+
+    async def ended(self, token: bytes, isTold: bool) -> None:
+        """
+        Something ends, and the application is told that the client has gone, or
+        is not.
+        """
+        answer = await self.ask(b"/endings/ended/" + token)
+        lost = (b"ConnectionDone", b"ConnectionLost")
+        self.assertIn(answer.body, lost if isTold else (b"finished",))
+        self.assertEqual((await self.ask(b"/")).status, 200)
+        if not isTold:
+            self.observed("not told")
+
+    @case("client vanishes before the response")
+    async def test_vanishesBefore(self) -> None:
+        """
+        A client that goes away while the application works.
+        """
+        if not self.server.together:
+            self.observed("a process for each")
+            return
+        isTold = "before" in self.server.tells
+        token = await self.vanish(b"silent")
+        if not isTold:
+            await self.ask(b"/endings/finish/" + token)
+        await self.ended(token, isTold)
+
+    @case("client vanishes during the response")
+    async def test_vanishesDuring(self) -> None:
+        """
+        A client that goes away in the midst of the answer.
+        """
+        if not self.server.together:
+            self.observed("a process for each")
+            return
+        isTold = "during" in self.server.tells
+        token = await self.vanish(b"endless" if isTold else b"long")
+        await self.ended(token, isTold)
