@@ -22,6 +22,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
 from twisted_fastcgi import applications
+from twisted_fastcgi.accesslog import combinedLogFormatter
 from twisted_fastcgi.applications import ApplicationError
 from twisted_fastcgi.demo import DemoResource
 from twisted_fastcgi.endpoints import (
@@ -430,7 +431,12 @@ def _makePreview(options: Options, factory: FastCGIFactory) -> IService:
 
 def _makeFactory(options: Options) -> FastCGIFactory:
     request = FastCGIRequest if options["pool"] is None else FastCGIWSGIRequest
-    site = _HeaderSite(options["root"], request, logPath=options["logfile"])
+    site = _HeaderSite(
+        options["root"],
+        request,
+        logPath=options["logfile"],
+        logFormatter=combinedLogFormatter,
+    )
     site.noisy = False
     site.displayTracebacks = bool(options["display-tracebacks"])
     site.extraHeaders = options["headers"]
