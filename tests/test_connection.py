@@ -213,7 +213,7 @@ class LimitsTests(TableTestCase):
             for names, values in [
                 ("paramsBytes params nameLength connections", (0, -1, nan)),
                 ("bodyBytes queuedAnswers", (-1, nan)),
-                ("paramsTimeout bodyTimeout idleTimeout", (0, -0.5, nan)),
+                ("paramsTimeout bodyTimeout writeTimeout idleTimeout", (0, -0.5, nan)),
             ]
             for name in names.split()
             for value in values
@@ -233,7 +233,10 @@ class LimitsTests(TableTestCase):
             for names, values in [
                 ("paramsBytes params nameLength connections", (1, 2**40)),
                 ("bodyBytes queuedAnswers", (0, 1, 2**40)),
-                ("paramsTimeout bodyTimeout idleTimeout", (0.001, inf, None)),
+                (
+                    "paramsTimeout bodyTimeout writeTimeout idleTimeout",
+                    (0.001, inf, None),
+                ),
                 ("bodyBytes", (None,)),
             ]
             for name in names.split()
@@ -261,6 +264,7 @@ class LimitsTests(TableTestCase):
             "queuedAnswers": 64,
             "paramsTimeout": 30,
             "bodyTimeout": 300,
+            "writeTimeout": 600,
             "idleTimeout": None,
         }
         self.assertEqual(dataclasses.asdict(Limits()), expected)

@@ -155,15 +155,18 @@ class OutletTests(SynchronousTestCase):
         self.outlet.write([b"x"])
         self.assertEqual(self.transport.writes, [b"x" * 65536])
         self.outlet.release()
+        self.transport.drainAll()
         self.transport.clear()
         del self.transport.writes[:]
         self.outlet.hold()
         for _ in range(20):
             self.outlet.write([b"x" * 10000])
+            self.transport.drainAll()
         self.assertEqual([len(sent) for sent in self.transport.writes], [60000] * 3)
         self.outlet.write([b"y" * 200000])
         self.assertEqual(len(self.transport.value()), 200000)
         self.outlet.release()
+        self.transport.drainAll()
         self.assertEqual(len(self.transport.value()), 400000)
 
     def test_full(self) -> None:
@@ -192,7 +195,7 @@ class OutletTests(SynchronousTestCase):
         self.outlet.write([b"x" * 70000])
         self.outlet.write([b"x" * 70000])
         self.assertEqual(producer.calls, ["pause"])
-        self.transport.drain()
+        self.transport.drainAll()
         self.assertEqual(producer.calls, ["pause", "resume"])
         self.outlet.unregisterProducer()
         self.outlet.write([b"x" * 70000])
@@ -327,6 +330,7 @@ class OutletTests(SynchronousTestCase):
         self.outlet.write([b"x" * 100000])
         self.outlet.write([b"last"], last=True)
         self.assertEqual(self.transport.writes, [b"x" * 100000 + b"last"])
+        self.transport.drainAll()
         self.outlet.write([b"y"])
         self.outlet.write([b"last"], last=True)
         self.assertEqual(len(self.transport.writes), 1)

@@ -145,6 +145,13 @@ class ServerTransport(StringTransport):
             self._writing = False
             self._allSent()
 
+    def drainAll(self) -> None:
+        """
+        Let the web server read until nothing more comes.
+        """
+        while self._writing and self.connected:
+            self.drain()
+
     def _allSent(self) -> None:
         producer: Any = self.producer
         if producer is not None and (not self.streaming or self._producerPaused):
@@ -365,6 +372,25 @@ class SocketPeer:
         while data:
             data = data[self._socket.send(data[:65536]) :]
             self.turn()
+
+    def sendSome(self, data: bytes) -> None:
+        """
+        Send as much as the server and the system take, without reading.
+        """
+        while data:
+            try:
+                data = data[self._socket.send(data[:65536]) :]
+            except OSError:
+                return
+            self.turn()
+
+    def shrink(self) -> None:
+        """
+        Leave as little room as the system allows for what is sent to it.
+        """
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        handle = self.transport.getHandle()
+        handle.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
 
     def turn(self) -> None:
         """

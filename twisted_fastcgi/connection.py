@@ -93,6 +93,13 @@ class Limits:
     @ivar bodyTimeout: How many seconds may pass between two pieces of a
         request body; L{None} for no limit.  The default, 300, is more than
         web servers wait for their clients.
+    @ivar writeTimeout: How many seconds may pass in which the web server takes
+        nothing of what is sent to it; L{None} for no limit.  Then the
+        connection is cut off.  Progress is seen in steps of 16 to 32 KiB (with
+        TLS of 64 to 128 KiB), for a transport tells only when it has sent all
+        that it was given.  The
+        default, 600, is more than web servers wait for a client that stopped
+        reading; lighttpd, with 360, waits longest.
     @ivar idleTimeout: For how many seconds a connection may be kept open
         without a request; L{None}, the default, for no limit, because a web
         server may send the next request at the very moment that the
@@ -107,6 +114,7 @@ class Limits:
     queuedAnswers: int = 64
     paramsTimeout: float | None = 30
     bodyTimeout: float | None = 300
+    writeTimeout: float | None = 600
     idleTimeout: float | None = None
 
     def __post_init__(self) -> None:
@@ -120,7 +128,7 @@ class Limits:
             raise ValueError(f"bodyBytes can't be negative: {self.bodyBytes!r}")
         if self.queuedAnswers is None or not self.queuedAnswers >= 0:
             raise ValueError(f"queuedAnswers must be 0 or more: {self.queuedAnswers!r}")
-        for name in ("paramsTimeout", "bodyTimeout", "idleTimeout"):
+        for name in ("paramsTimeout", "bodyTimeout", "writeTimeout", "idleTimeout"):
             seconds = getattr(self, name)
             if seconds is not None and not seconds > 0:
                 raise ValueError(f"{name} must be more than 0 seconds: {seconds!r}")

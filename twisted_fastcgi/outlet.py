@@ -8,7 +8,9 @@ The way out of a connection: the one place that writes to the transport.
 from __future__ import annotations
 
 import socket
+from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any, cast
 
 from twisted.internet.interfaces import (
@@ -32,6 +34,10 @@ _HELD_BYTES = 65536
 #: How many pieces one system call takes, 1024 on Linux and the BSDs.
 _MAX_PIECES = 1024
 
+#: How many of those that wait are tried at a time: usually more than a socket
+#: takes.
+_QUEUED_PIECES = 256
+
 #: How long the peer may go on sending after it has got its answer, in seconds.
 #: The FastCGI library in C waits as long.
 LINGER = 2.0
@@ -47,18 +53,35 @@ class Outlet:
     lasts, whether the response has one or not: so it also learns that the
     transport is full while no one produces anything.
 
-    @ivar full: Whether the transport has more to send than it should.
+    @cvar _step: How much the transport gets at a time if there is more, in
+        bytes.  It tells only that it has sent everything, so it must never have
+        so much that a peer who reads slowly could be taken for one who does
+        not read at all.  Here it has to be so much that the transport calls
+        itself full, for else it would not tell even that.
+    @ivar full: Whether there is more to send than there should be.
     @ivar held: Whether output is being held back.
+    @ivar waitingSince: Since when the peer could have taken something that
+        waits to be sent, and has not, as far as the transport tells, in
+        seconds of the reactor's clock; L{None} if it has taken everything.
+        Once the connection is being closed, it is never L{None}.
     @ivar _pieces: What is held back.
     @ivar _pending: The size of those, in bytes.
+    @ivar _queue: What the transport has no room for.
+    @ivar _queued: The size of that, in bytes.
+    @ivar _clogged: Whether the transport has no room.
+    @ivar _unsent: How much the transport has got since it last had sent
+        everything, in bytes; only while it tells that.
     @ivar _producer: The producer of the response.
     @ivar _streaming: Whether that is a push producer, as far as the transport
         knows.
     @ivar _closed: Whether nothing more will be written.
+    @ivar _gently: Whether to close only the way out at first.
     @ivar _lingering: The call that ends the connection.
     @ivar _asking: The call that asks a pull producer again.
     @ivar _wroteNothing: Whether nothing was written since it was asked.
     """
+
+    _step = _HELD_BYTES
 
     def __init__(
         self,
@@ -75,14 +98,20 @@ class Outlet:
         """
         self.full = False
         self.held = False
+        self.waitingSince: float | None = None
         self._transport = transport
         self._reactor = reactor
         self._drained = drained
         self._pieces: list[bytes] = []
         self._pending = 0
+        self._queue: deque[bytes | memoryview] = deque()
+        self._queued = 0
+        self._clogged = False
+        self._unsent = 0
         self._producer: IProducer | None = None
         self._streaming = True
         self._closed = False
+        self._gently = False
         self._lingering: IDelayedCall | None = None
         self._asking: IDelayedCall | None = None
         self._wroteNothing = False
@@ -141,16 +170,80 @@ class Outlet:
 
     def _send(self, pieces: list[bytes], size: int, now: bool) -> None:
         """
-        Give bytes to the transport.
+        Give bytes to the transport, as soon as it has room for them.
 
         @param pieces: The bytes, in pieces.
         @param size: Their size.
         @param now: Whether nothing more is about to be written.
         """
+        if self._queue or self._clogged or size > 2 * self._step:
+            self._queue += pieces
+            self._queued += size
+            self._feed()
+        else:
+            self._give(pieces, size)
+
+    def _feed(self) -> None:
+        """
+        Give the transport what waits for it, as long as it has room.
+        """
+        while self._queue and not self._clogged:
+            chunk = self._takeChunk()
+            self._give(chunk, sum(map(len, chunk)))
+        if self._queued + self._unsent > _HELD_BYTES:
+            self._fill()
+
+    def _takeChunk(self) -> list[bytes]:
+        """
+        Take the first of what waits for the transport; what would leave only a
+        little is all of it, so that the end of a response does not come alone.
+        """
+        if self._queued <= 2 * self._step:
+            chunk = list(map(bytes, self._queue))
+            self._queue.clear()
+            self._queued = 0
+            return chunk
+        chunk = []
+        left = self._step
+        while left > 0:
+            piece = self._queue.popleft()
+            if len(piece) > left:
+                self._queue.appendleft(memoryview(piece)[left:])
+            chunk.append(bytes(piece[:left]))
+            left -= len(chunk[-1])
+        self._queued -= self._step
+        return chunk
+
+    def _give(self, pieces: list[bytes], size: int) -> None:
+        """
+        Give bytes to the transport.
+
+        @param pieces: The bytes, in pieces.
+        @param size: Their size.
+        """
         if not self._streaming:
             # A transport tells a pull producer when it is empty only.
             self.full = True
+            self._wait()
+            self._unsent += size
+            self._clogged = self._unsent >= self._step
         self._transport.writeSequence(pieces)
+
+    def _wait(self) -> None:
+        """
+        Note that the peer has something to take.
+        """
+        if self.waitingSince is None:
+            self.waitingSince = self._reactor.seconds()
+
+    def _fill(self) -> None:
+        """
+        Note that there is more to be sent than there should be.
+        """
+        if not self.full:
+            self.full = True
+            if self._producer is not None and self._streaming:
+                cast(IPushProducer, self._producer).pauseProducing()
 
     # The producer of the response
 
@@ -191,8 +284,11 @@ class Outlet:
         self._transport.unregisterProducer()
         self._streaming = streaming
         # Should it be full, it says so again at the next write.
-        self.full = False
+        self.full = self._clogged = False
+        self._unsent = 0
+        self.waitingSince = None
         self._transport.registerProducer(self, streaming)
+        self._feed()
 
     # What the transport says
 
@@ -200,18 +296,34 @@ class Outlet:
         """
         The transport is full, and says so at each write.
         """
-        if not self.full:
-            self.full = True
-            if self._producer is not None:
-                cast(IPushProducer, self._producer).pauseProducing()
+        self._clogged = True
+        self._wait()
+        self._fill()
 
     def resumeProducing(self) -> None:
         """
         The transport wants more.
         """
+        self._clogged = False
+        self._unsent = 0
+        self._notWaiting()
+        if self._queue:
+            self._feed()
+            if self._clogged or not self._streaming:
+                # It says so again.
+                return
+        if self._closed:
+            self._allGiven()
+            return
         self.full = False
         self._resumeProducer()
         self._drained()
+
+    def _notWaiting(self) -> None:
+        """
+        Note that the peer has taken what there was.
+        """
+        self.waitingSince = self._reactor.seconds() if self._closed else None
 
     def _resumeProducer(self) -> None:
         """
@@ -269,7 +381,8 @@ class Outlet:
         """
         Close the connection when all is sent.
         """
-        self._detach()
+        self._finish()
+        # That waits for a registered producer, too, as long as there is one.
         self._transport.loseConnection()
 
     def closeGently(self) -> None:
@@ -280,48 +393,80 @@ class Outlet:
         short while.
         """
         own = getattr(type(self._transport), "loseWriteConnection", None)
-        if not callable(own):
-            # What only passes the call on, such as TLS, would close the
-            # connection beneath itself.
+        # What only passes the call on, such as TLS, would close the connection
+        # beneath itself.
+        if callable(own):
+            self._gently = True
+            self._finish()
+        else:
             self.close()
-            return
-        self._detach()
-        self._transport.loseWriteConnection()
-        # Should something be unsent by then, this waits for it.
-        self._lingering = self._reactor.callLater(
-            LINGER, self._transport.loseConnection
-        )
+
+    def _finish(self) -> None:
+        """
+        Write what is left, and produce nothing any more.
+        """
+        self._closed = True
+        self.stopProducer()
+        self._wait()
+        pieces, size = self._pieces, self._pending
+        self._pieces, self._pending = [], 0
+        if self._isBehind or size > 2 * self._step:
+            self._send(pieces, size, False)
+        elif pieces:
+            # Closing is the transport's work; so it may as well send these.
+            self._transport.writeSequence(pieces)
+        if not self._isBehind:
+            self._allGiven()
+
+    @property
+    def _isBehind(self) -> bool:
+        """
+        Whether the transport is yet to ask for something.
+        """
+        return bool(self._queue)
+
+    def _allGiven(self) -> None:
+        """
+        Go on to close, now that the transport has everything: one that has a
+        producer might wait for it before it closes.
+        """
+        self._transport.unregisterProducer()
+        if self._gently:
+            self._gently = False
+            self._transport.loseWriteConnection()
+            # Should something be unsent by then, this waits for it.
+            self._lingering = self._reactor.callLater(
+                LINGER, self._transport.loseConnection
+            )
+            self.waitingSince = self._reactor.seconds() + LINGER
 
     def abort(self) -> None:
         """
         Close the connection at once, whatever is not sent yet.
         """
-        self._pieces, self._pending = [], 0
-        self._detach()
+        self._forget()
+        self.stopProducer()
+        self._transport.unregisterProducer()
         self._transport.abortConnection()
 
     def connectionLost(self) -> None:
         """
         Clean up: the connection is gone.
         """
-        self._closed = True
-        self._pieces, self._pending = [], 0
+        self._forget()
         self.stopProducer()
         if self._lingering is not None and self._lingering.active():
             self._lingering.cancel()
 
-    def _detach(self) -> None:
+    def _forget(self) -> None:
         """
-        Write what is left, and produce nothing any more: a transport that has
-        a producer might wait for it before it closes.
+        Send nothing any more.
         """
-        if self._pieces:
-            # Closing is the transport's work; so it may as well send these.
-            self._transport.writeSequence(self._pieces)
-            self._pieces, self._pending = [], 0
         self._closed = True
-        self.stopProducer()
-        self._transport.unregisterProducer()
+        self._pieces, self._pending = [], 0
+        self._queue.clear()
+        self._queued = 0
+        self.waitingSince = None
 
 
 def _stop(producer: IProducer) -> None:
@@ -344,11 +489,15 @@ class SocketOutlet(Outlet):
     does for it.  What the socket does not take at once goes the usual way, and
     until all of that is sent, everything else does, too.
 
+    A transport that has a little to send tells when the socket takes more; then
+    what waits behind that is written straight to the socket as well.
+
     @ivar _socket: The socket, which is the transport's.
     @ivar _buffered: Whether the transport has something to send.
-    @ivar _unsent: How much that may be, in bytes.
     @ivar _registering: Whether the transport's first call is yet to come.
     """
+
+    _step = 16384
 
     def _attach(self) -> None:
         """
@@ -356,7 +505,6 @@ class SocketOutlet(Outlet):
         """
         self._socket: socket.socket = self._transport.getHandle()
         self._buffered = False
-        self._unsent = 0
         self._registering = False
 
     def _send(self, pieces: list[bytes], size: int, now: bool) -> None:
@@ -372,16 +520,20 @@ class SocketOutlet(Outlet):
             pieces = self._sendNow(pieces)
             if not pieces:
                 return
+            size = sum(map(len, pieces))
+        super()._send(pieces, size, now)
+
+    def _give(self, pieces: list[bytes], size: int) -> None:
+        """
+        Give bytes to the transport.
+        """
         self._transport.writeSequence(pieces)
         self._unsent += size
+        self._wait()
         if not self._buffered:
             self._buffered = True
             self._awaitEmpty()
-        if self._unsent > _HELD_BYTES:
-            if self._streaming:
-                self.pauseProducing()
-            else:
-                self.full = True
+        self._clogged = self._unsent >= self._step
 
     def _sendNow(self, pieces: list[bytes]) -> list[bytes]:
         """
@@ -400,6 +552,22 @@ class SocketOutlet(Outlet):
                 return [piece[sent:], *pieces[index + 1 :]]
             sent -= len(piece)
         return []
+
+    def _sendQueue(self) -> None:
+        """
+        Send what the socket takes of what waits for the transport.
+        """
+        pieces = list(islice(self._queue, _QUEUED_PIECES))
+        try:
+            sent = self._socket.sendmsg(pieces) if pieces else 0
+        except OSError:
+            return
+        self._queued -= sent
+        while sent:
+            piece = self._queue.popleft()
+            if sent < len(piece):
+                self._queue.appendleft(memoryview(piece)[sent:])
+            sent -= min(sent, len(piece))
 
     def _awaitEmpty(self) -> None:
         """
@@ -430,13 +598,26 @@ class SocketOutlet(Outlet):
         """
         if self._registering:
             return
-        self._buffered = False
+        self._clogged = False
         self._unsent = 0
+        self._notWaiting()
+        self._sendQueue()
+        if self._queue:
+            self._feed()
+            return
+        self._buffered = False
         if self._streaming:
             self._transport.unregisterProducer()
-            if not self.full:
+            if not (self.full or self._closed):
                 return
         super().resumeProducing()
+
+    @property
+    def _isBehind(self) -> bool:
+        """
+        Whether the transport has something to send, and will tell when it has.
+        """
+        return self._buffered
 
 
 def outletFor(

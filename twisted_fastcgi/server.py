@@ -528,6 +528,9 @@ class FastCGIProtocol(Protocol):
         if self._closing:
             return _BUSY
         if channel is None:
+            if self._outlet.full:
+                # What has come waits for the web server to read.
+                return _BUSY
             begun = connection.inputState is not _NO_REQUEST
             return _PARAMS if begun or connection.withinRecord else _IDLE
         return _BUSY if channel.bodyDone or channel.paused else _BODY
@@ -544,7 +547,26 @@ class FastCGIProtocol(Protocol):
             return limits.paramsTimeout
         return limits.bodyTimeout if stage is _BODY else None
 
-    def timedOut(self) -> None:
+    def checkTime(self, now: float) -> None:
+        """
+        Act on what should have happened by now.
+
+        @param now: What the factory's clock shows, in seconds.
+        """
+        if self.deadline is not None and self.deadline <= now:
+            self._timedOut()
+        timeout = self.limits.writeTimeout
+        since = self._outlet.waitingSince
+        if timeout is not None and since is not None and since + timeout <= now:
+            log.warn(
+                "{peer}: the connection is cut off: nothing was taken from it for "
+                "{timeout} seconds",
+                peer=self.peer,
+                timeout=timeout,
+            )
+            self.abortConnection()
+
+    def _timedOut(self) -> None:
         """
         Act on a deadline that has passed.
         """
@@ -688,8 +710,7 @@ class FastCGIFactory(ServerFactory):
         self._sweeping = self.reactor.callLater(_SWEEP_INTERVAL, self._sweep)
         now = self.reactor.seconds()
         for connection in list(self._connections):
-            if connection.deadline is not None and connection.deadline <= now:
-                connection.timedOut()
+            connection.checkTime(now)
 
     def _stopSweeping(self) -> None:
         """
