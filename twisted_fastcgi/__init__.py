@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 from twisted_fastcgi._version import __version__
 
 if TYPE_CHECKING:
+    from twisted_fastcgi.accelerated import AcceleratedFile
+    from twisted_fastcgi.cancelling import cancelOnDisconnect
     from twisted_fastcgi.channel import RequestChannel
     from twisted_fastcgi.client import (
         AgentClosed,
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from twisted_fastcgi.wsgi import FastCGIWSGIResource
 
 __all__ = [
+    "AcceleratedFile",
     "AgentClosed",
     "ApplicationConnection",
     "CantMultiplex",
@@ -69,9 +72,11 @@ __all__ = [
     "UnknownRole",
     "WebServerConnection",
     "__version__",
+    "cancelOnDisconnect",
 ]
 
 _homes = {
+    "AcceleratedFile": "accelerated",
     "AgentClosed": "client",
     "ApplicationConnection": "connection",
     "CantMultiplex": "client",
@@ -94,6 +99,7 @@ _homes = {
     "RequestRefused": "client",
     "UnknownRole": "client",
     "WebServerConnection": "connection",
+    "cancelOnDisconnect": "cancelling",
 }
 
 if not TYPE_CHECKING:  # A type checker shall complain of names that are not there.
