@@ -13,9 +13,8 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
-from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IListeningPort, IPushProducer
+from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
@@ -23,7 +22,7 @@ from twisted.web.static import File
 from twisted.web.util import redirectTo
 from zope.interface import implementer
 
-from twisted_fastcgi import IFastCGIRequest
+from twisted_fastcgi import FastCGIFactory, IFastCGIRequest, tap
 
 #: How large the large page is, in bytes.
 LARGE = 5 * 1024 * 1024
@@ -168,13 +167,26 @@ def status(request: Any) -> bytes:
     return b"" if code in (204, 304) else b"this is %d" % code
 
 
+class CountingFactory(FastCGIFactory):
+    """
+    Counts the connections that web servers have made.
+    """
+
+    made = 0
+
+    def buildProtocol(self, addr: Any) -> Any:
+        """
+        Count one more.
+        """
+        type(self).made += 1
+        return super().buildProtocol(addr)
+
+
 def accepted(request: Any) -> bytes:
     """
     Tell how many connections web servers have made.
     """
-    readers = reactor.getReaders()
-    ports = [reader for reader in readers if IListeningPort.providedBy(reader)]
-    return b"%d" % sum(port.sessionno for port in ports)
+    return b"%d" % CountingFactory.made
 
 
 def fails(request: Any) -> bytes:
@@ -196,9 +208,9 @@ def breaksOff(request: Any) -> int:
 
 def failsLate(request: Any) -> int:
     """
-    Fail when the response has begun.
+    Fail when the response has begun, and some of it is on its way.
     """
-    request.write(b"some of it")
+    request.write(b"some of it" * 100000)
     raise ZeroDivisionError("as it was asked for, late")
 
 
@@ -480,5 +492,10 @@ def makeRoot() -> Resource:
     return root
 
 
-#: What C{twistd fastcgi --resource tests.interop.application.root} serves.
-root = makeRoot()
+def root() -> Resource:
+    """
+    Make what C{twistd fastcgi --resource tests.interop.application.root} serves,
+    by a factory that counts.
+    """
+    tap.FastCGIFactory = CountingFactory  # type: ignore[misc]
+    return makeRoot()

@@ -73,6 +73,7 @@ class WebServer:
 
     @ivar name: A name for both.
     @ivar program: The command.
+    @ivar software: What it calls itself, in small letters.
     @ivar arguments: Its arguments, for running in the foreground: templates.
     @ivar recipe: The configuration, a path below C{docs/deploy}.
     @ivar replaced: What stands in the recipe, and a template for what to put in
@@ -92,6 +93,8 @@ class WebServer:
         C{"before"} the response, C{"during"} it.
     @ivar hides: Which responses that are not whole the client takes for whole:
         C{"brokenOff"}, C{"tooShort"}, C{"failedLate"}.
+    @ivar lingers: Which of them, if the connection of the client is to be kept,
+        is seen only when that has been idle for too long.
     @ivar chunked: The status of a chunked upload of 200 kB.
     @ivar together: Whether one process of the application has several requests
         at a time.
@@ -109,11 +112,13 @@ class WebServer:
     environment: Mapping[str, str] = field(default_factory=dict)
     mount: str = "/"
     spawns: bool = False
+    software: str = ""
     keeps: bool = False
     streams: bool = True
     passesUploads: bool = False
     tells: Collection[str] = ("before", "during")
     hides: Collection[str] = ()
+    lingers: Collection[str] = ()
     chunked: int = 200
     together: bool = True
     paths: Mapping[str, Sequence[str] | int] = field(default_factory=dict)
