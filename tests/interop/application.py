@@ -22,7 +22,7 @@ from twisted.web.static import File
 from twisted.web.util import redirectTo
 from zope.interface import implementer
 
-from twisted_fastcgi import FastCGIFactory, IFastCGIRequest, tap
+from twisted_fastcgi import FastCGIFactory, IFastCGIRequest, Limits, tap
 
 #: How large the large page is, in bytes.
 LARGE = 5 * 1024 * 1024
@@ -167,12 +167,19 @@ def status(request: Any) -> bytes:
     return b"" if code in (204, 304) else b"this is %d" % code
 
 
+#: The largest body of a request, in bytes: less than the large page.
+LIMIT = 5_100_000
+
+
 class CountingFactory(FastCGIFactory):
     """
-    Counts the connections that web servers have made.
+    Counts the connections that web servers have made, and has a limit.
     """
 
     made = 0
+
+    def __init__(self, site: Any) -> None:
+        super().__init__(site, limits=Limits(bodyBytes=LIMIT))
 
     def buildProtocol(self, addr: Any) -> Any:
         """

@@ -12,7 +12,8 @@ from uuid import uuid4
 
 from twisted.internet.threads import deferToThread
 
-from tests.interop.clients import Client, read
+from tests.interop import application
+from tests.interop.clients import Answer, Client, read
 from tests.interop.record import case
 
 
@@ -91,6 +92,29 @@ class Troubled(Client):
 
         bodies = await deferToThread(inThread)
         self.assertEqual(bodies, [b"01234", b"this is 200"] * 2)
+
+    @case("5 MB upload refused early with 413")
+    async def test_refusedUpload(self) -> None:
+        """
+        What is too large for the application is answered with 413, which every
+        client can read; if the web server does not wait for the upload, before
+        it is sent.
+        """
+        fields = [("Content-Length", str(application.LARGE))]
+        head = self.request("POST", b"/echo", fields)
+        passes = self.server.passesUploads
+
+        def inThread() -> Answer:
+            with self.connected() as connection:
+                connection.sendall(head + application.large()[:100_000])
+                if not passes:
+                    connection.sendall(application.large()[100_000:])
+                return read(connection)
+
+        answer = await deferToThread(inThread)
+        self.assertEqual(answer.status, 413)
+        if not passes:
+            self.observed("413 after the upload")
 
     async def vanish(self, what: bytes) -> bytes:
         """
