@@ -19,7 +19,13 @@ from twisted_fastcgi.errors import (
     LocalProtocolError,
     RemoteProtocolError,
 )
-from twisted_fastcgi.pairs import MAX_LENGTH, decodePairs, encodeLength, encodePairs
+from twisted_fastcgi.pairs import (
+    MAX_LENGTH,
+    decodePairs,
+    decodeVariables,
+    encodeLength,
+    encodePairs,
+)
 
 _VECTORS = wire.codec()
 _PAIRS = st.lists(st.tuples(st.binary(max_size=300), st.binary(max_size=300)))
@@ -193,6 +199,71 @@ class PairTests(TableTestCase):
         self.assertLessEqual(max((len(name) for name, _ in pairs), default=0), maxName)
         texts = sum(len(name) + len(value) for name, value in pairs)
         self.assertTrue(2 * len(pairs) <= len(data) - texts <= 8 * len(pairs))
+
+
+def _same(data: bytes, maxPairs: int, maxName: int) -> dict[bytes, bytes] | None:
+    """
+    Do what L{decodeVariables} does by way of L{decodePairs}.
+    """
+    try:
+        pairs = decodePairs(data, maxPairs=maxPairs, maxName=maxName)
+    except RemoteProtocolError:
+        return None
+    values = dict(pairs)
+    distinct = len(values) == len(pairs)
+    short = all(len(name) < 128 for name in values)
+    return values if distinct and short else None
+
+
+class VariablesTests(TableTestCase):
+    """
+    L{decodeVariables}: what L{decodePairs} does, in the usual case.
+    """
+
+    @table(
+        {
+            "nothing": ([], {}),
+            "empty": ([(b"", b"")], {b"": b""}),
+            "several": ([(b"B", b"1"), (b"A", b"2")], {b"B": b"1", b"A": b"2"}),
+            "long value": ([(b"N", b"v" * 128)], {b"N": b"v" * 128}),
+            "longest name": ([(b"n" * 127, b"v")], {b"n" * 127: b"v"}),
+            "long name": ([(b"n" * 128, b"v")], None),
+            "repeated": ([(b"N", b"1"), (b"M", b""), (b"N", b"1")], None),
+        }
+    )
+    def test_table(
+        self,
+        pairs: list[tuple[bytes, bytes]],
+        expected: dict[bytes, bytes] | None,
+    ) -> None:
+        """
+        Pairs are read in their order, unless a name is long or repeated.
+        """
+        found = decodeVariables(encodePairs(pairs))
+        self.assertEqual(found, expected)
+        self.assertEqual(list(found or ()), list(expected or ()))
+
+    @moderately
+    @given(
+        st.one_of(
+            st.binary(max_size=60),
+            st.lists(
+                st.tuples(st.binary(max_size=3), st.binary(max_size=200)), max_size=6
+            ).map(encodePairs),
+        ),
+        st.integers(1, 5),
+        st.sampled_from([1, 2, 127, 128]),
+        st.integers(0, 300),
+    )
+    def test_any(self, data: bytes, maxPairs: int, maxName: int, cut: int) -> None:
+        """
+        Of any bytes at all it reads what L{decodePairs} reads, or nothing.
+        """
+        for each in (data, data[:cut], data + b"\1", data + b"\1\0", data + b"\0\1"):
+            self.assertEqual(
+                decodeVariables(each, maxPairs=maxPairs, maxName=maxName),
+                _same(each, maxPairs, maxName),
+            )
 
 
 class LimitTests(TableTestCase):

@@ -790,8 +790,9 @@ class EndTests(ServerTestCase):
         self.serve(body)
         transport = self.exchange(GET)
         self.assertEqual(transport.response().body, body)
-        types = tuple(record.type for record in wire.records(transport.writes[-1]))
+        types = tuple(record.type for record in wire.records(transport.value()))
         self.assertEqual(types[-3:], self.ENDING)
+        self.assertGreater(len(transport.writes[-1]), 8 + 16)
 
     def test_smallResponse(self) -> None:
         """
@@ -1866,6 +1867,97 @@ class TimeTests(ServerTestCase):
         self.assertTrue(transport.connected)
         transport.drain()
         self.assertEqual(transport.statuses(), [413])
+
+
+class WholeRequestTests(ServerTestCase):
+    """
+    A request that arrives as a whole is served like any other.
+    """
+
+    @table(
+        {
+            "GET": (b"hello", wire.variables(), b""),
+            "POST": (b"hello", POST, b"0123456789"),
+            "body too long": (b"hello", POST, b"0123456789more"),
+            "body too short": (b"hello", POST, b"012345678"),
+            "no body": (b"hello", POST, b""),
+            "too large": (b"hello", wire.postVariables(bytes(21)), bytes(21)),
+            "too large, not told": (
+                b"hello",
+                wire.postVariables(bytes(21), CONTENT_LENGTH=None),
+                bytes(21),
+            ),
+            "bad request": (b"hello", wire.variables(REQUEST_METHOD=b"G T"), b"body"),
+            "answered later": (later, POST, b"0123456789"),
+            "failing": (lambda request: 1 / 0, POST, b"0123456789"),
+            "given up": (
+                lambda request: request.write(b"half") or request.loseConnection(),
+                wire.variables(),
+                b"",
+            ),
+        }
+    )
+    def test_same(
+        self, application: Any, variables: dict[bytes, bytes], body: bytes
+    ) -> None:
+        """
+        It gets the same answer, leads to the same lines in the log, and leaves
+        the connection as one that arrives in pieces does.
+        """
+        for keep in (True, False):
+            sent = wire.request(variables, body, 258, keep)
+            whole, inPieces = (
+                self.outcome(application, pieces)
+                for pieces in ([sent], [sent[:-9], sent[-9:]])
+            )
+            self.assertEqual(whole, inPieces)
+
+    def outcome(self, application: Any, pieces: list[bytes]) -> tuple[Any, ...]:
+        """
+        Tell what comes of a request.
+        """
+        self.serve(application, Limits(bodyBytes=20))
+        del self.events[:]
+        transport = self.exchange(*pieces)
+        self.flushLoggedErrors()
+        lines = [line.partition("Traceback")[0] for line in self.logged()]
+        closing = transport.disconnecting or transport.writeDisconnected
+        transport.close()
+        return transport.value(), lines, closing
+
+    def test_pausing(self) -> None:
+        """
+        Its body waits for an application that does not take it yet.
+        """
+        made: list[PausingRequest] = []
+
+        class Kept(PausingRequest):
+            def __init__(self, channel: Any, queued: bool) -> None:
+                super().__init__(channel, queued)
+                channel.pauseProducing()
+                made.append(self)
+
+        self.serve(Site(Application(), Kept, reactor=self.clock))
+        transport = self.exchange(wire.request(POST, b"0123456789"))
+        self.assertEqual((made[0].pieces, transport.value()), ([], b""))
+        made[0].channel.resumeProducing()
+        self.assertEqual((made[0].pieces, transport.value()), ([b"0123456789"], b""))
+        made[0].channel.resumeProducing()
+        self.assertEqual(transport.statuses(), [200])
+
+    def test_idle(self) -> None:
+        """
+        The time without a request counts from its end.
+        """
+        self.serve(limits=Limits(idleTimeout=10))
+        transport = self.exchange(GET)
+        for _ in range(3):
+            self.advance(8)
+            transport.receive(GET)
+        self.advance(8)
+        self.assertTrue(transport.connected)
+        self.advance(4)
+        self.assertClosed(transport)
 
 
 class LimitTests(ServerTestCase):

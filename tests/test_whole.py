@@ -184,10 +184,9 @@ class Machine:
             self.pull()
             return
         self.taken += 1
-        assert request.body is not None
-        self.events.append(
-            RequestReceived(request.requestId, request.role, request.params)
-        )
+        params = list(request.params)
+        assert request.variables == dict(params)
+        self.events.append(RequestReceived(request.requestId, request.role, params))
         if request.body:
             self.events.append(StreamReceived(wire.STDIN, request.body))
         self.events.append(StreamEnded(wire.STDIN))

@@ -19,7 +19,7 @@ sends a variable twice when the stock parameters and the site both set it.
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping
 from functools import lru_cache
 from itertools import chain
 from typing import TypeAlias, TypeVar
@@ -32,7 +32,7 @@ from twisted_fastcgi.errors import LocalProtocolError, RemoteProtocolError
 from twisted_fastcgi.fields import HOP_BY_HOP
 
 #: Names and values as they were received, with repeats.
-Pairs: TypeAlias = Sequence[tuple[bytes, bytes]]
+Pairs: TypeAlias = Collection[tuple[bytes, bytes]]
 
 #: Names and values; of a repeated name the last value.
 Variables: TypeAlias = Mapping[bytes, bytes]

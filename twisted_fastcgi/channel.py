@@ -31,7 +31,7 @@ from twisted.web.server import version as twistedVersion
 from zope.interface import implementer
 
 from twisted_fastcgi import cgi
-from twisted_fastcgi.connection import Limits, RequestReceived
+from twisted_fastcgi.connection import Limits, RequestReceived, WholeRequestReceived
 from twisted_fastcgi.errors import LocalProtocolError, RemoteProtocolError
 from twisted_fastcgi.interfaces import IFastCGIRequest
 from twisted_fastcgi.pages import errorPage
@@ -154,14 +154,16 @@ class RequestChannel:
     _overrun = False
     _bodyAllowed = True
 
-    def __init__(self, connection: Connection, event: RequestReceived) -> None:
+    def __init__(
+        self, connection: Connection, event: RequestReceived | WholeRequestReceived
+    ) -> None:
         """
         @param connection: Where it came, and will be answered.
         @param event: The request.
         """
         self._connection = connection
         self._pairs = event.params
-        self._variables = dict(event.params)
+        self._variables = event.variables
         self.requestId = event.requestId
         self.role = event.role
         factory = connection.factory

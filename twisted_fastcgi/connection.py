@@ -17,7 +17,7 @@ output is independent of them, so an early answer is nothing special.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -29,7 +29,7 @@ from twisted_fastcgi.errors import (
 )
 from twisted_fastcgi.framing import RecordReader
 from twisted_fastcgi.pages import errorPage
-from twisted_fastcgi.pairs import decodePairs, encodePairs
+from twisted_fastcgi.pairs import decodePairs, decodeVariables, encodePairs
 from twisted_fastcgi.records import (
     NULL_REQUEST_ID,
     ProtocolStatus,
@@ -236,14 +236,39 @@ class RequestReceived:
     @ivar role: The role that the web server asks for.
     @ivar params: The variables in the order in which they came, repeated ones
         included.
-    @ivar body: All of the STDIN stream, if the request has arrived as a whole;
-        L{None} if L{StreamReceived} and L{StreamEnded} are to come.
     """
 
     requestId: int
     role: int
     params: Pairs
-    body: bytes | None = None
+
+    @property
+    def variables(self) -> dict[bytes, bytes]:
+        """
+        The variables by their names, of repeated ones the last, made anew.
+        """
+        return dict(self.params)
+
+
+@dataclass(slots=True)
+class WholeRequestReceived:
+    """
+    A request has arrived as a whole: it stands for a L{RequestReceived}, for a
+    L{StreamReceived} if it has a body, and for a L{StreamEnded}.
+
+    @ivar requestId: The request id.
+    @ivar role: The role that the web server asks for.
+    @ivar params: The variables in the order in which they came, repeated ones
+        included.
+    @ivar variables: The same by their names, of repeated ones the last.
+    @ivar body: All of its STDIN.
+    """
+
+    requestId: int
+    role: int
+    params: Collection[tuple[bytes, bytes]]
+    variables: dict[bytes, bytes]
+    body: bytes
 
 
 @dataclass(slots=True)
@@ -465,15 +490,15 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
 
     # What the web server sends
 
-    def receiveRequest(self, data: bytes) -> RequestReceived | None:
+    def receiveRequest(self, data: bytes) -> WholeRequestReceived | None:
         """
         Take bytes from the web server, if they are one whole request of a
         Responder and nothing else, and if no other request is in hand.  It is
         what L{receiveData} and L{nextEvent} would make of them, in one step.
 
         @param data: Any number of bytes.
-        @return: The request with its body; L{None} if the bytes were not taken
-            and are for L{receiveData}.
+        @return: The request; L{None} if the bytes were not taken and are for
+            L{receiveData}.
         """
         if self.inputState is not _IDLE or self.refusing or not self._betweenRecords:
             return None
@@ -483,29 +508,34 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
         requestId, role, keepConnection, content, body = whole
         if role != _RESPONDER or role not in self.roles:
             return None
-        params = self._decodeParams(content)
-        if params is None:
+        decoded = self._decodeParams(content)
+        if decoded is None:
             return None
         self.keepConnection = self.keepConnection and keepConnection
         self.requestId = requestId
         self._role = role
         self._enter(_ENDED)
         self.outputState = _SILENT
-        return RequestReceived(requestId, role, params, body)
+        return WholeRequestReceived(requestId, role, *decoded, body)
 
-    def _decodeParams(self, content: bytes) -> Pairs | None:
+    def _decodeParams(
+        self, content: bytes
+    ) -> tuple[Collection[tuple[bytes, bytes]], dict[bytes, bytes]] | None:
         """
         Read the variables, if there is nothing wrong with them.
         """
         limits = self.limits
         if len(content) > limits.paramsBytes:
             return None
+        most, longest = limits.params, limits.nameLength
+        variables = decodeVariables(content, maxPairs=most, maxName=longest)
+        if variables is not None:
+            return variables.items(), variables
         try:
-            return decodePairs(
-                content, maxPairs=limits.params, maxName=limits.nameLength
-            )
+            params = decodePairs(content, maxPairs=most, maxName=longest)
         except RemoteProtocolError:
             return None
+        return params, dict(params)
 
     def _startRecord(
         self, type_: int, requestId: int, contentLength: int

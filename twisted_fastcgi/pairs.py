@@ -102,6 +102,45 @@ def decodePairs(
     return pairs
 
 
+def decodeVariables(
+    data: bytes, *, maxPairs: int = MAX_LENGTH, maxName: int = MAX_LENGTH
+) -> dict[bytes, bytes] | None:
+    """
+    Read name-value pairs, if they are what nearly all requests have: pairs
+    whose names are short and all different.  It takes two thirds of the time of
+    L{decodePairs} and of making a mapping of its pairs.
+
+    @param data: The whole of the pairs.
+    @param maxPairs: The most pairs to accept.
+    @param maxName: The longest name to accept, in bytes.
+    @return: The values by their names, in the order in which they stand;
+        L{None} if the data are anything else, be it good or bad.
+    """
+    read = BytesIO(data).read
+    values: dict[bytes, bytes] = {}
+    name, nameLength, valueLength = b"", 0, 0
+    longest = min(maxName, 0x7F)
+    try:
+        for count in range(maxPairs + 1):
+            if not (first := read(1)):
+                # Only the last two reads can have come back short.
+                last = len(name), len(values.get(name, b""))
+                isWhole = last == (nameLength, valueLength) and len(values) == count
+                return values if isWhole else None
+            nameLength = first[0]
+            valueLength = read(1)[0]
+            if nameLength > longest:
+                return None
+            if valueLength > 0x7F:
+                valueLength = _longForm(bytes((valueLength,)) + read(3))
+            name = read(nameLength)
+            values[name] = read(valueLength)
+    except (IndexError, RemoteProtocolError):
+        # They end within a length.
+        return None
+    return None
+
+
 def _nameLength(first: bytes, read: Callable[[int], bytes], maxName: int) -> int:
     """
     Read the rest of the length of a name that is not a short one.

@@ -38,6 +38,7 @@ from twisted_fastcgi.connection import (
     RequestRejected,
     StreamEnded,
     StreamReceived,
+    WholeRequestReceived,
 )
 from twisted_fastcgi.errors import LimitExceeded, RemoteProtocolError
 from twisted_fastcgi.mount import ROOT, mounted
@@ -170,31 +171,39 @@ class FastCGIProtocol(Protocol):
         except RemoteProtocolError as error:
             self._protocolError(error)
         finally:
-            self._pumping = False
-            if self._channel is not None:
-                self._channel.flush()
-            self._outlet.release()
+            self._endPumping()
         self._adjustReading()
         self._setDeadline()
 
-    def _serve(self, event: RequestReceived) -> None:
+    def _serve(self, request: WholeRequestReceived) -> None:
         """
-        Do at once what L{pump} does for a request that has arrived as a whole.
-
-        @param event: The request with its body.
+        Do what L{pump} does for a request that has arrived as a whole.
         """
         self._pumping = True
-        outlet = self._outlet
-        outlet.hold()
+        self._outlet.hold()
         try:
-            self._requestReceived(event)
+            self._channel = channel = RequestChannel(self, request)
+            channel.begin()
+            if request.body and self._channel is channel:
+                channel.receiveBody(request.body)
+            if self._channel is channel:
+                channel.endBody()
         finally:
-            self._pumping = False
-            if self._channel is not None:
-                self._channel.flush()
-            outlet.release()
-        self._adjustReading()
-        self._setDeadline()
+            self._endPumping()
+        if self._channel is None and not (self._closing or self._outlet.full):
+            self._enterStage(_IDLE)
+        else:
+            self._adjustReading()
+            self._setDeadline()
+
+    def _endPumping(self) -> None:
+        """
+        Send what has been written.
+        """
+        self._pumping = False
+        if self._channel is not None:
+            self._channel.flush()
+        self._outlet.release()
 
     def _step(self) -> bool:
         """
@@ -236,12 +245,8 @@ class FastCGIProtocol(Protocol):
         # Another one may have begun to arrive already: that has its own time.
         self._stage = _BUSY
         self.deadline = None
-        self._channel = channel = RequestChannel(self, event)
-        channel.begin()
-        if event.body is not None and self._channel is channel:
-            if event.body:
-                channel.receiveBody(event.body)
-            channel.endBody()
+        self._channel = RequestChannel(self, event)
+        self._channel.begin()
 
     def _streamReceived(self, event: StreamReceived) -> None:
         """
@@ -400,8 +405,15 @@ class FastCGIProtocol(Protocol):
         @param data: The rest.
         @param appStatus: The application status.
         """
-        self.writeStdout(data)
-        self.endRequest(appStatus, complete=True)
+        self._channel = None
+        if self._closing:
+            return
+        connection = self._connection
+        pieces = connection.sendStdout(data)
+        pieces.append(connection.endRequest(appStatus))
+        self._outlet.write(pieces, last=True)
+        self._requestOver()
+        self.pump()
 
     def closeWithoutEnd(self) -> None:
         """
@@ -512,12 +524,18 @@ class FastCGIProtocol(Protocol):
         """
         stage = self._currentStage()
         if stage is not self._stage or stage is _BODY:
-            self._stage = stage
-            timeout = self._timeout(stage)
-            if timeout is None:
-                self.deadline = None
-            else:
-                self.deadline = self.factory.reactor.seconds() + timeout
+            self._enterStage(stage)
+
+    def _enterStage(self, stage: _Stage) -> None:
+        """
+        Begin to wait for something.
+        """
+        self._stage = stage
+        timeout = self._timeout(stage)
+        if timeout is None:
+            self.deadline = None
+        else:
+            self.deadline = self.factory.reactor.seconds() + timeout
 
     def _currentStage(self) -> _Stage:
         """
