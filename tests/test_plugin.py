@@ -17,7 +17,8 @@ from twisted.internet.interfaces import IStreamServerEndpointStringParser
 from twisted.plugin import getPlugins
 from twisted.trial.unittest import SynchronousTestCase
 
-from twisted_fastcgi.endpoints import InheritedEndpointParser
+from twisted_fastcgi.endpoints import InheritedEndpointParser, TCPEndpointParser
+from twisted_fastcgi.unixsocket import UnixEndpointParser
 
 ROOT = Path(__file__).parent.parent
 
@@ -71,14 +72,15 @@ class PluginTests(SynchronousTestCase):
 
     def test_endpoint(self) -> None:
         """
-        Endpoint strings that begin with C{fcgi} find their parser.
+        Endpoint strings that begin with C{fcgi} find their parsers.
         """
-        found = [
-            parser
+        found = {
+            parser.prefix: type(parser)
             for parser in getPlugins(IStreamServerEndpointStringParser)
-            if parser.prefix == "fcgi"
-        ]
-        self.assertEqual([type(parser) for parser in found], [InheritedEndpointParser])
+            if parser.prefix.startswith("fcgi")
+        }
+        parsers = (InheritedEndpointParser, TCPEndpointParser, UnixEndpointParser)
+        self.assertEqual(found, {parser.prefix: parser for parser in parsers})
 
     def test_namespace(self) -> None:
         """

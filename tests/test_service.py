@@ -7,6 +7,7 @@ Tests for L{twisted_fastcgi.service}.
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
 import socket
@@ -22,7 +23,11 @@ from twisted.internet.address import (
     UNIXAddress,
 )
 from twisted.internet.defer import Deferred, fail, inlineCallbacks, succeed
-from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
+from twisted.internet.endpoints import (
+    AdoptedStreamServerEndpoint,
+    UNIXClientEndpoint,
+    connectProtocol,
+)
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IListeningPort, IStreamServerEndpoint
 from twisted.internet.protocol import ServerFactory
@@ -30,6 +35,7 @@ from twisted.internet.testing import (
     AccumulatingProtocol,
     EventLoggingObserver,
     MemoryReactor,
+    MemoryReactorClock,
 )
 from twisted.logger import globalLogPublisher
 from twisted.python.threadpool import ThreadPool
@@ -40,7 +46,10 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from tests import wire
+from twisted_fastcgi import service
 from twisted_fastcgi.errors import FastCGIError
+from twisted_fastcgi.peers import Peers
+from twisted_fastcgi.ports import BACKLOG
 from twisted_fastcgi.server import FastCGIFactory
 from twisted_fastcgi.service import (
     CannotServe,
@@ -48,6 +57,7 @@ from twisted_fastcgi.service import (
     endpointFromString,
     nginxDirective,
 )
+from twisted_fastcgi.unixsocket import UnixEndpoint
 
 
 class Factory(ServerFactory):
@@ -238,6 +248,37 @@ class StartTests(StubMixin, SynchronousTestCase):
             ],
         )
 
+    def test_exposed(self) -> None:
+        """
+        There is a warning for each address that other machines can reach, if
+        nobody says who may connect.
+        """
+        for address, warns in [
+            (IPv4Address("TCP", "0.0.0.0", 9000), True),
+            (IPv6Address("TCP", "::", 9000), True),
+            (IPv4Address("TCP", "192.168.1.5", 9000), True),
+            (IPv4Address("TCP", "127.1.2.3", 9000), False),
+            (IPv6Address("TCP", "::1", 9000), False),
+            (UNIXAddress(b"/run/x"), False),
+        ]:
+            for lists, expected in [([], warns), ([Peers("10.0.0.0/8")], False)]:
+                self.observer._events.clear()
+                self.service(self.port(address=address), peers=lists).startService()
+                warned = [line for line in self.logged() if "--allow" in line]
+                self.assertEqual(len(warned), expected, address)
+
+    def test_peers(self) -> None:
+        """
+        Only who is listed is served.
+        """
+        endpoint = self.port()
+        factories: list[Any] = []
+        real = endpoint.listen
+        endpoint.listen = lambda factory: real(factories.append(factory))  # type: ignore
+        self.service(endpoint, peers=[Peers("10.0.0.0/8")]).startService()
+        [factory] = factories
+        self.assertIsNone(factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1)))
+
     def test_pool(self) -> None:
         """
         The thread pool starts with the service, but not before privileges are
@@ -360,8 +401,12 @@ class RefusalTests(StubMixin, SynchronousTestCase):
     def test_late(self) -> None:
         """
         If an endpoint that takes its time cannot listen in the end, the reactor
-        is stopped.
+        is stopped, and the process exits with status 1.
         """
+        flushed: list[str] = []
+        self.patch(os, "_exit", lambda code: flushed.append(f"exit {code}"))
+        atTheEnd: list[Any] = []
+        self.patch(atexit, "register", atTheEnd.append)
         listening: Deferred[Any] = Deferred()
         memory = MemoryReactor()
         service = self.service(Endpoint(listening), reactor=memory)
@@ -369,6 +414,9 @@ class RefusalTests(StubMixin, SynchronousTestCase):
         self.assertEqual(self.logged(), [])
         listening.errback(OSError(13, "Permission denied"))
         self.assertTrue(memory.hasStopped)
+        [exit] = atTheEnd
+        exit()
+        self.assertEqual(flushed, ["exit 1"])
         self.assertEqual(
             self.logged(), ["cannot listen on the endpoint: Permission denied"]
         )
@@ -379,6 +427,7 @@ class RefusalTests(StubMixin, SynchronousTestCase):
         """
         stopped: list[str] = []
         self.patch(reactor, "stop", lambda: stopped.append("stop"))
+        self.patch(atexit, "register", lambda function: None)
         listening: Deferred[Any] = Deferred()
         self.service(Endpoint(listening)).startService()
         listening.errback(OSError(13, "Permission denied"))
@@ -498,7 +547,37 @@ class DescriptionTests(SynchronousTestCase):
         self.assertEqual(str(endpoint), "tcp:9000:interface=127.0.0.1")
         factory = ServerFactory()
         self.successResultOf(endpoint.listen(factory))
-        self.assertEqual(memory.tcpServers, [(9000, factory, 50, "127.0.0.1")])
+        self.assertEqual(memory.tcpServers, [(9000, factory, BACKLOG, "127.0.0.1")])
+
+    def test_unix(self) -> None:
+        """
+        A Unix socket belongs to whom the string names, else to whom the caller
+        does.
+        """
+        for options, owner in [("", (7, 8)), (":user=1", (1, 8)), (":group=2", (7, 2))]:
+            made = endpointFromString(reactor, f"unix:/run/x{options}", 7, 8)
+            endpoint = made._endpoint
+            assert isinstance(endpoint, UnixEndpoint)
+            self.assertEqual((endpoint.uid, endpoint.gid), owner)
+
+    def test_systemd(self) -> None:
+        """
+        A socket that systemd has passed is inherited as any other one.
+        """
+        skt = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(skt.close)
+        fd = os.dup(skt.fileno())
+        self.addCleanup(os.close, fd)
+
+        def parse(reactor: Any, description: str) -> AdoptedStreamServerEndpoint:
+            return AdoptedStreamServerEndpoint(reactor, fd, socket.AF_UNIX)
+
+        self.patch(service, "serverFromString", parse)
+        endpoint = endpointFromString(MemoryReactorClock(), "systemd:x")
+        self.assertEqual(str(endpoint), "systemd:x")
+        port = self.successResultOf(endpoint.listen(ServerFactory()))
+        self.assertEqual(port.getHost().port, skt.getsockname()[1])
+        port.stopListening()
 
     def test_bad(self) -> None:
         """
@@ -513,6 +592,16 @@ class DescriptionTests(SynchronousTestCase):
             ("tcp:http", "invalid literal for int() with base 10: 'http'"),
             ("tcp:9000:host=x", "got an unexpected keyword argument 'host'"),
             ("unix:/x:mode=9", "invalid literal for int() with base 8: '9'"),
+            ("unix", "missing 1 required positional argument: 'address'"),
+            ("unix:/x:user=nosuchuser", "there is no user 'nosuchuser'"),
+            (
+                "systemd:domain=UNIX:index=0",
+                "systemd has passed no such socket (list index out of range)",
+            ),
+            (
+                "systemd:domain=UNIX:name=web",
+                "systemd has passed no such socket ('web')",
+            ),
             ("fcgi:fd=x", "the file descriptor is 'x': write a number"),
             ("fcgi:fd=999999", "file descriptor 999999 is no socket"),
         ]:

@@ -20,6 +20,7 @@ from typing import Any
 from twisted.application.service import IServiceCollection
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.usage import UsageError
+from twisted.scripts.twistd import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.static import Registry
@@ -177,6 +178,40 @@ class PortTests(TapMixin, SynchronousTestCase):
         self.assertIn("--port: bad endpoint '9000': ", self.refused("-p", "9000"))
         message = self.refused("--listen", "fcgi:fd=999999")
         self.assertIn("file descriptor 999999 is no socket", message)
+
+    def test_owner(self) -> None:
+        """
+        A Unix socket is to belong to whom C{twistd} becomes.
+        """
+        runner = ServerOptions()
+        runner.parseOptions(["--uid=7", "--gid=8", "fastcgi", "-p", "unix:/x"])
+        [endpoint] = runner.subOptions["endpoints"]
+        made = endpoint._endpoint
+        self.assertEqual((made.uid, made.gid), (7, 8))
+
+    def test_allow(self) -> None:
+        """
+        The lists of one who may connect are one; the one of the environment
+        holds beside it.
+        """
+        self.patch(os, "environ", dict(os.environ))
+        self.assertEqual(parsed()["peers"], [])
+        [peers] = parsed("--allow", "10.0.0.0/8,::1", "--allow", "192.168.1.5")["peers"]
+        for host in ("10.1.1.1", "::1", "192.168.1.5"):
+            self.assertIn(host, peers)
+        os.environ["FCGI_WEB_SERVER_ADDRS"] = "10.1.1.1"
+        self.assertEqual(len(parsed()["peers"]), 1)
+        first, second = serviceOf("--allow", "::1")._served._lists  # type: ignore
+        self.assertIn("10.1.1.1", first)
+        self.assertIn("::1", second)
+
+    def test_badAllow(self) -> None:
+        """
+        A list that can't be read is refused, also the one of the environment.
+        """
+        self.assertIn("--allow is 'localhost' (", self.refused("--allow", "localhost"))
+        self.patch(os, "environ", {**os.environ, "FCGI_WEB_SERVER_ADDRS": "x"})
+        self.assertIn("FCGI_WEB_SERVER_ADDRS is 'x' (", self.refused())
 
 
 class PreviewTests(TapMixin, SynchronousTestCase):
@@ -421,9 +456,10 @@ class OtherOptionTests(TapMixin, SynchronousTestCase):
         The help has all options with their defaults, and two examples.
         """
         text = Options().getUsage(80)
-        for option in (
+        options = (
             "-p, --port=",
             "--listen=",
+            "--allow=",
             "--resource=",
             "--wsgi=",
             "--path=",
@@ -437,10 +473,11 @@ class OtherOptionTests(TapMixin, SynchronousTestCase):
             "--threads=",
             "--preview=",
             "--preview-anywhere",
-        ):
+        )
+        for option in options:
             self.assertIn(f"{option} ", text)
-        # All but --listen, which is --port, --help and --version.
-        self.assertEqual(" ".join(text.split()).count("[default: "), 14)
+        # All but --listen, which is --port; --help and --version have none either.
+        self.assertEqual(" ".join(text.split()).count("[default: "), len(options) - 1)
         self.assertNotRegex(text, r"\S  +\[default")
         self.assertIn("\n  twistd -n fastcgi --port unix:", text)
         self.assertIn("\n  twist fastcgi --port tcp:9000", text)
@@ -650,7 +687,7 @@ class CommandTests(SynchronousTestCase):
         port = f"tcp:{other.getsockname()[1]}:interface=127.0.0.1"
         for command, endpoint, cause in [
             (TWIST, port, "Address already in use"),
-            (TWISTD, "unix:/nosuch/s", "No such file or directory: /nosuch/s.lock"),
+            (TWISTD, "unix:/nosuch/s", "No such file or directory: /nosuch"),
             (TWIST, "unix:file", "the path exists and is not a socket"),
         ]:
             found = [

@@ -2,7 +2,7 @@
 # See LICENSE for details.
 
 """
-Listening sockets that somebody else has made.
+Listening sockets that somebody else has made, and endpoints for TCP.
 
 A web server or a process manager that starts a FastCGI application passes it a
 listening socket as file descriptor 0, I{FCGI_LISTENSOCK_FILENO} (FastCGI 1.0,
@@ -15,71 +15,29 @@ that looks for endpoint plugins loads it.
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
-from collections.abc import Mapping
-from ipaddress import IPv4Address as IPv4
 from typing import Any
 
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import Deferred, execute, succeed
+from twisted.internet.defer import Deferred, execute
 from twisted.internet.error import AlreadyListened
 from twisted.internet.interfaces import (
-    IAddress,
-    IDelayedCall,
     IListeningPort,
     IProtocolFactory,
-    IReadDescriptor,
     IStreamServerEndpoint,
     IStreamServerEndpointStringParser,
 )
-from twisted.logger import Logger
 from twisted.plugin import IPlugin
-from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from twisted_fastcgi.peers import webServerPeers
+from twisted_fastcgi.ports import BACKLOG, AcceptingPort
 
 LISTENSOCK_FILENO = 0
 """
 I{FCGI_LISTENSOCK_FILENO}: the file descriptor of the listening socket that an
 application is started with (FastCGI 1.0, section 2.2).
 """
-
-WEB_SERVER_ADDRS = "FCGI_WEB_SERVER_ADDRS"
-"""
-The environment variable that lists the IPv4 addresses that may connect
-(FastCGI 1.0, section 3.2).
-"""
-
-ACCEPTS_PER_TURN = 32
-"""
-How many connections a port accepts before other work has its turn.
-"""
-
-BACK_OFF = 1.0
-"""
-Seconds until a port tries again after the system refused to accept.
-"""
-
-# What accept() reports of one connection that failed before it was accepted:
-# the next one may well be sound (Linux passes on pending network errors).
-_PASSING = frozenset(
-    getattr(errno, name)
-    for name in (
-        "ECONNABORTED",
-        "EPERM",
-        "EPROTO",
-        "ENETDOWN",
-        "ENOPROTOOPT",
-        "EHOSTDOWN",
-        "ENONET",
-        "EHOSTUNREACH",
-        "EOPNOTSUPP",
-        "ENETUNREACH",
-        "ETIMEDOUT",
-    )
-    if hasattr(errno, name)
-)
 
 _ADVICE = (
     "a listening socket has to be passed by the program that starts this one, "
@@ -162,23 +120,6 @@ def reopenStandardStreams() -> None:
             _putNull(fd)
 
 
-def _webServerAddresses(environment: Mapping[str, str]) -> frozenset[str] | None:
-    """
-    @return: The addresses that may connect, or L{None} if all may.
-    @raise ValueError: If the list is not one of IPv4 addresses.
-    """
-    value = environment.get(WEB_SERVER_ADDRS)
-    if value is None:
-        return None
-    try:
-        return frozenset(str(IPv4(item.strip())) for item in value.split(","))
-    except ValueError as error:
-        raise ValueError(
-            f"the environment variable {WEB_SERVER_ADDRS} is {value!r} ({error}): "
-            "list IPv4 addresses with commas between them, or unset it"
-        ) from None
-
-
 @implementer(IStreamServerEndpoint)
 class InheritedEndpoint:
     """
@@ -200,12 +141,12 @@ class InheritedEndpoint:
             C{IReactorTime}.
         @param fd: The number of the file descriptor.
         @raise ValueError: If C{fd} is no listening socket, or
-            C{FCGI_WEB_SERVER_ADDRS} is not a list of IPv4 addresses.
+            C{FCGI_WEB_SERVER_ADDRS} can't be read.
         """
-        peers = _webServerAddresses(os.environ)
+        peers = webServerPeers(os.environ)
         reopenStandardStreams()
         self._name = f"fcgi:fd={fd}"
-        self._port: _InheritedPort | None = _InheritedPort(reactor, _inherit(fd), peers)
+        self._port: AcceptingPort | None = AcceptingPort(reactor, _inherit(fd), peers)
 
     def __str__(self) -> str:
         return self._name
@@ -228,144 +169,6 @@ class InheritedEndpoint:
         port.factory = factory
         port.startListening()
         return port
-
-
-@implementer(IListeningPort, IReadDescriptor)
-class _InheritedPort:
-    """
-    Accepts connections from an inherited socket.
-
-    Twisted's own ports for adopted Unix sockets change the mode of the path,
-    cut the backlog, and remove the path when they stop.
-
-    @ivar factory: What builds a protocol for each connection.
-    """
-
-    _log = Logger()
-    factory: IProtocolFactory
-
-    def __init__(
-        self, reactor: Any, skt: socket.socket, peers: frozenset[str] | None
-    ) -> None:
-        self._reactor = reactor
-        self._socket = skt
-        self._peers = None if skt.family == socket.AF_UNIX else peers
-        self._host = _address(skt)
-        self._listening = False
-        self._retry: IDelayedCall | None = None
-
-    def startListening(self) -> None:
-        self.factory.doStart()
-        self._listening = True
-        self._reactor.addReader(self)
-
-    def stopListening(self) -> Deferred[None]:
-        self._close()
-        return succeed(None)
-
-    def getHost(self) -> IAddress:
-        return self._host
-
-    def fileno(self) -> int:
-        return self._socket.fileno()
-
-    def logPrefix(self) -> str:
-        return "FastCGI port"
-
-    def connectionLost(self, reason: Failure) -> None:
-        if self._listening:
-            self._log.critical(
-                "no more connections from the inherited socket {address}: {reason}",
-                address=self._host,
-                reason=reason.getErrorMessage(),
-            )
-        self._close()
-
-    def doRead(self) -> None:
-        for _ in range(ACCEPTS_PER_TURN):
-            if not (self._listening and self._acceptOne()):
-                return
-
-    def _acceptOne(self) -> bool:
-        """
-        @return: Whether it makes sense to accept another connection now.
-        """
-        try:
-            # To adopt a connection takes one more descriptor than to accept it,
-            # and a connection that can't be adopted would be lost.
-            spare = os.dup(self._socket.fileno())
-        except OSError as error:
-            return self._backOff(error)
-        try:
-            connection, peer = self._socket.accept()
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            return error.errno in _PASSING or self._backOff(error)
-        finally:
-            os.close(spare)
-        with connection:
-            self._adopt(connection, peer)
-        return True
-
-    def _adopt(self, connection: socket.socket, peer: Any) -> None:
-        if not self._mayConnect(peer):
-            message = "closed a connection from {peer}, which {name} does not list"
-            self._log.warn(message, peer=peer[0], name=WEB_SERVER_ADDRS)
-            return
-        connection.setblocking(False)
-        try:
-            self._reactor.adoptStreamConnection(
-                connection.fileno(), connection.family, self.factory
-            )
-        except OSError as error:
-            self._log.info("lost a connection at once: {error}", error=error)
-        except Exception:
-            self._log.failure("no protocol for a connection")
-
-    def _mayConnect(self, peer: Any) -> bool:
-        if self._peers is None:
-            return True
-        host: str = peer[0]
-        return host.removeprefix("::ffff:") in self._peers
-
-    def _backOff(self, error: OSError) -> bool:
-        """
-        Stop accepting for a while: the socket stays readable, so that without
-        a pause the process would spin, when it has run out of descriptors.
-        """
-        self._log.warn(
-            "cannot accept a connection: {error}; next try in {seconds} s",
-            error=error,
-            seconds=BACK_OFF,
-        )
-        self._reactor.removeReader(self)
-        self._retry = self._reactor.callLater(BACK_OFF, self._resume)
-        return False
-
-    def _resume(self) -> None:
-        self._retry = None
-        self._reactor.addReader(self)
-
-    def _close(self) -> None:
-        if not self._listening:
-            return
-        self._listening = False
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
-        self._reactor.removeReader(self)
-        self._socket.close()
-        self.factory.doStop()
-
-
-def _address(skt: socket.socket) -> IAddress:
-    name = skt.getsockname()
-    if skt.family == socket.AF_UNIX:
-        return UNIXAddress(os.fsencode(name))
-    if skt.family == socket.AF_INET6:
-        return IPv6Address("TCP", *name)
-    return IPv4Address("TCP", *name)
 
 
 @implementer(IPlugin, IStreamServerEndpointStringParser)
@@ -395,3 +198,35 @@ class InheritedEndpointParser:
         if not (number.isascii() and number.isdecimal()):
             raise ValueError(f"the file descriptor is {fd!r}: write a number")
         return InheritedEndpoint(reactor, int(number))
+
+
+@implementer(IPlugin, IStreamServerEndpointStringParser)
+class TCPEndpointParser:
+    """
+    The endpoint strings C{fcgi-tcp:9000:interface=127.0.0.1:backlog=1024}: as
+    Twisted's C{tcp}, but with room for a burst of clients.
+
+    @cvar prefix: What the string begins with.
+    """
+
+    prefix = "fcgi-tcp"
+
+    def parseStreamServer(
+        self, reactor: Any, *args: Any, **kwargs: Any
+    ) -> IStreamServerEndpoint:
+        """
+        @param reactor: Provides C{IReactorTCP}.
+        @param args: The port.
+        @param kwargs: C{interface}, an IP address, and C{backlog}, a number.
+        @raise TypeError: If anything else is given.
+        @raise ValueError: If a number is none.
+        """
+        return self._parse(reactor, *args, **kwargs)
+
+    def _parse(
+        self, reactor: Any, port: str, interface: str = "", backlog: str = str(BACKLOG)
+    ) -> IStreamServerEndpoint:
+        # Whoever looks for plugins need not load all endpoints.
+        from twisted.internet.endpoints import TCP4ServerEndpoint
+
+        return TCP4ServerEndpoint(reactor, int(port), int(backlog), interface)

@@ -7,10 +7,13 @@ The service: ports that open with it, and a drain when it stops.
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import stat
+import sys
 from collections.abc import Callable, Iterable, Sequence
+from ipaddress import ip_address
 from threading import Thread
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,7 +26,7 @@ from twisted.internet.defer import (
     maybeDeferred,
     succeed,
 )
-from twisted.internet.endpoints import serverFromString
+from twisted.internet.endpoints import AdoptedStreamServerEndpoint, serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IAddress,
@@ -37,7 +40,10 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
+from twisted_fastcgi.endpoints import InheritedEndpoint
 from twisted_fastcgi.errors import FastCGIError
+from twisted_fastcgi.peers import Peers, RestrictedFactory
+from twisted_fastcgi.unixsocket import UnixEndpoint
 
 if TYPE_CHECKING:
     from twisted_fastcgi.server import FastCGIFactory
@@ -47,9 +53,17 @@ DEFAULT_GRACE = 30.0
 Seconds that active requests have to finish when the service stops.
 """
 
+_EXPOSED = (
+    "whoever can reach {address} is believed whatever it says of a request: list who "
+    "may connect (--allow), or listen on 127.0.0.1 or a Unix socket"
+)
+
 _EXAMPLES = (
     "endpoints look like unix:/run/app.sock:mode=660 or tcp:9000:interface=127.0.0.1"
 )
+
+# What this package has endpoints of its own for.
+_BETTER = ("tcp", "unix")
 
 # For a peer on the same host, the way to an address that means all of them.
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -91,24 +105,46 @@ class DescribedEndpoint:
         return self._endpoint.listen(protocolFactory)
 
 
-def endpointFromString(reactor: Any, description: str) -> DescribedEndpoint:
+def endpointFromString(
+    reactor: Any, description: str, uid: int | None = None, gid: int | None = None
+) -> DescribedEndpoint:
     """
-    Make an endpoint, as L{serverFromString} does.
+    Make an endpoint, as L{serverFromString} does; but C{unix:}, C{tcp:} and
+    C{systemd:} stand for endpoints of this package: with a backlog for bursts,
+    the former with C{user} and C{group}.
 
     @param reactor: What the endpoint is to listen with.
     @param description: The endpoint string, such as C{tcp:9000} or
         C{unix:/run/app.sock:mode=660}.
+    @param uid: The owner of a Unix socket, if the string does not say.
+    @param gid: The group of a Unix socket, if the string does not say.
     @raise ValueError: If it is not one that can be used, whatever the reason;
         the message is one line that names it.
     """
     try:
-        endpoint = serverFromString(reactor, description)
+        endpoint = _endpoint(reactor, description)
     except Exception as error:
         # A TypeError names the function that parses before what is wrong.
-        cause = re.sub(r"^\w+\(\) ", "", " ".join(str(error).split()))
+        cause = re.sub(r"^[\w.]+\(\) ", "", " ".join(str(error).split()))
         message = f"bad endpoint {description!r}: {cause}; {_EXAMPLES}"
         raise ValueError(message) from error
+    if isinstance(endpoint, UnixEndpoint):
+        endpoint.uid = uid if endpoint.uid is None else endpoint.uid
+        endpoint.gid = gid if endpoint.gid is None else endpoint.gid
     return DescribedEndpoint(description, endpoint)
+
+
+def _endpoint(reactor: Any, description: str) -> IStreamServerEndpoint:
+    prefix = description.partition(":")[0]
+    if prefix in _BETTER:
+        description = f"fcgi-{description}"
+    try:
+        endpoint: IStreamServerEndpoint = serverFromString(reactor, description)
+    except LookupError as error:
+        raise ValueError(f"systemd has passed no such socket ({error})") from error
+    if isinstance(endpoint, AdoptedStreamServerEndpoint):
+        return InheritedEndpoint(reactor, endpoint.fileno)
+    return endpoint
 
 
 def nginxDirective(address: IAddress) -> str | None:
@@ -147,6 +183,15 @@ def _show(address: IAddress) -> str:
     return _path(address) or str(address)
 
 
+def _isExposed(address: IAddress) -> bool:
+    """
+    Say whether other machines may be able to connect.
+    """
+    if not isinstance(address, (IPv4Address, IPv6Address)):
+        return False
+    return not ip_address(address.host).is_loopback
+
+
 def _cause(error: BaseException | None) -> str:
     """
     @return: Why a port could not be opened, in words for an operator.
@@ -180,6 +225,12 @@ def _isForeignFile(path: object) -> bool:
         return False
 
 
+def _exitInFailure() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
+
+
 class _DaemonThread(Thread):
     """
     A thread that does not keep the process from ending.
@@ -207,6 +258,7 @@ class FastCGIService(Service):
         grace: float = DEFAULT_GRACE,
         *,
         what: str = "FastCGI",
+        peers: Sequence[Peers] = (),
         pool: ThreadPool | None = None,
         reactor: IReactorCore | None = None,
     ) -> None:
@@ -215,6 +267,8 @@ class FastCGIService(Service):
         @param factory: What builds a protocol for each connection.
         @param grace: Seconds that active requests have to finish at the stop.
         @param what: What is served, for the log.
+        @param peers: The IP addresses that may connect, those in each of these
+            lists; without a list all may.
         @param pool: A thread pool for the application: it starts with this
             service and stops after the last request.
         @param reactor: What is stopped when an endpoint that takes its time
@@ -222,6 +276,10 @@ class FastCGIService(Service):
         """
         self._endpoints: Sequence[IStreamServerEndpoint] = tuple(endpoints)
         self._factory = factory
+        self._served: IProtocolFactory = factory
+        if peers:
+            self._served = RestrictedFactory(factory, peers)
+        self._anybody = not peers
         self._grace = grace
         self._what = what
         self._pool = pool
@@ -287,7 +345,7 @@ class FastCGIService(Service):
     def _listen(self, endpoint: IStreamServerEndpoint) -> None:
         problems: list[CannotServe] = []
         self._report = problems.append
-        attempt = maybeDeferred(endpoint.listen, self._factory)
+        attempt = maybeDeferred(endpoint.listen, self._served)
         opened = attempt.addCallback(self._opened)
         self._attempts.append(opened.addErrback(self._refused, endpoint))
         self._report = self._stopReactor
@@ -305,6 +363,8 @@ class FastCGIService(Service):
             address=_show(address),
             hint=f"; in nginx: {directive}" if directive else "",
         )
+        if self._anybody and _isExposed(address):
+            self._log.warn(_EXPOSED, address=_show(address))
 
     def _refused(self, failure: Failure, endpoint: IStreamServerEndpoint) -> None:
         if failure.check(CancelledError) is None:
@@ -317,6 +377,8 @@ class FastCGIService(Service):
         when nobody waits for an exception any more.
         """
         self._log.critical("{problem}", problem=problem)
+        # What runs the reactor exits with 0 whoever stopped it.
+        atexit.register(_exitInFailure)
         if self._reactor is None:
             from twisted.internet import reactor
 

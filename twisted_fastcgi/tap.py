@@ -9,6 +9,7 @@ made from them.
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -31,6 +32,7 @@ from twisted_fastcgi.endpoints import (
     reopenStandardStreams,
 )
 from twisted_fastcgi.mount import ROOT, mounted
+from twisted_fastcgi.peers import Peers, webServerPeers
 from twisted_fastcgi.request import FastCGIRequest
 from twisted_fastcgi.server import FastCGIFactory
 from twisted_fastcgi.service import (
@@ -192,6 +194,7 @@ class Options(UsageOptions):
         # Python before 3.13 keeps the indentation of docstrings.
         self.docs = {name: " ".join(doc.split()) for name, doc in self.docs.items()}
         self._brief = False
+        self["allowed"] = []
         self["application"] = None
         self["endpoints"] = []
         self["headers"] = []
@@ -209,8 +212,9 @@ class Options(UsageOptions):
     def opt_port(self, description: str) -> None:
         """
         Where to listen, as a Twisted endpoint: tcp:9000:interface=127.0.0.1,
-        unix:/run/app.sock:mode=660, or fcgi: for a listening socket that is
-        inherited as file descriptor 0. May be repeated. [default: with
+        unix:/run/app.sock:mode=660:group=www-data (also user=), fcgi: for a
+        listening socket that is inherited as file descriptor 0, or
+        systemd:domain=UNIX:index=0. May be repeated. [default: with
         --preview nowhere; fcgi: if there is such a socket, else
         tcp:9000:interface=127.0.0.1]
         """
@@ -224,6 +228,15 @@ class Options(UsageOptions):
         The same as --port.
         """
         self.opt_port(description)
+
+    def opt_allow(self, addresses: str) -> None:
+        """
+        Who may connect to a TCP port: IP addresses and networks with commas
+        between them, such as 192.168.1.5,10.0.0.0/8. May be repeated. Where
+        the environment has FCGI_WEB_SERVER_ADDRS, that list holds too.
+        [default: whoever can reach the port]
+        """
+        self["allowed"].append(addresses)
 
     def opt_resource(self, name: str) -> None:
         """
@@ -290,6 +303,7 @@ class Options(UsageOptions):
         self["registry"] = getattr(root, "registry", None)
         self["root"] = self._mount(root)
         self._checkLogFile()
+        self["peers"] = self._parsePeers()
         self["endpoints"] = list(self._parsePorts())
         self["preview"] = self._parsePreview()
         self._brief = False
@@ -341,8 +355,27 @@ class Options(UsageOptions):
             descriptions = [_INHERITED]
         else:
             descriptions = [DEFAULT_PORT]
+        uid, gid = self._futureOwner()
         for description in descriptions:
-            yield _parseEndpoint("port", description)
+            yield _parseEndpoint("port", description, uid, gid)
+
+    def _futureOwner(self) -> tuple[int | None, int | None]:
+        """
+        @return: Who the process will be when C{twistd} has shed its privileges:
+            a socket that is made before is to be theirs.
+        """
+        runner: UsageOptions | dict[str, int] = self.parent or {}
+        return runner.get("uid"), runner.get("gid")
+
+    def _parsePeers(self) -> list[Peers]:
+        try:
+            found = webServerPeers(os.environ)
+            lists = [] if found is None else [found]
+            if self["allowed"]:
+                lists.append(Peers(",".join(self["allowed"]), "--allow"))
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        return lists
 
     def _parsePreview(self) -> DescribedEndpoint | None:
         if self["preview"] is not None:
@@ -352,9 +385,11 @@ class Options(UsageOptions):
         return None
 
 
-def _parseEndpoint(option: str, description: str) -> DescribedEndpoint:
+def _parseEndpoint(
+    option: str, description: str, uid: int | None = None, gid: int | None = None
+) -> DescribedEndpoint:
     try:
-        return endpointFromString(_reactor(), description)
+        return endpointFromString(_reactor(), description, uid, gid)
     except ValueError as error:
         raise UsageError(f"--{option}: {error}") from error
 
@@ -409,6 +444,7 @@ def makeService(options: Options) -> MultiService:
         factory,
         options["grace"],
         what=_what(options),
+        peers=options["peers"],
         pool=options["pool"],
     )
     service.setServiceParent(parent)

@@ -3,7 +3,7 @@
 
 """
 What Twisted finds of this package: the command C{fastcgi} of C{twistd} and
-C{twist}, and the endpoint C{fcgi:}.
+C{twist}, and the endpoints C{fcgi:}, C{fcgi-tcp:} and C{fcgi-unix:}.
 
 Programs that only look for plugins load this module too; so it imports neither
 a reactor nor twisted.web.
@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from twisted.application.service import ServiceMaker
 
-from twisted_fastcgi.endpoints import InheritedEndpointParser
+from twisted_fastcgi.endpoints import InheritedEndpointParser, TCPEndpointParser
+from twisted_fastcgi.unixsocket import UnixEndpointParser
 
 fastcgi = ServiceMaker(
     "twisted_fastcgi",
@@ -23,3 +24,7 @@ fastcgi = ServiceMaker(
 )
 
 inheritedEndpointParser = InheritedEndpointParser()
+
+tcpEndpointParser = TCPEndpointParser()
+
+unixEndpointParser = UnixEndpointParser()

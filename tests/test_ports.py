@@ -1,0 +1,236 @@
+# Copyright (c) the twisted_fastcgi authors.
+# See LICENSE for details.
+
+"""
+Tests for L{twisted_fastcgi.ports}.
+"""
+
+from __future__ import annotations
+
+import errno
+import resource
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.error import ConnectionLost
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.sockets import (
+    GreeterFactory,
+    MemoryReactor,
+    SocketMixin,
+    StubSocket,
+    logged,
+    lowestFree,
+)
+from twisted_fastcgi.ports import ACCEPTS_PER_TURN, BACK_OFF
+
+
+class AddressTests(SocketMixin, SynchronousTestCase):
+    """
+    The family comes from the socket.
+    """
+
+    def test_ipv4(self) -> None:
+        """
+        C{AF_INET}.
+        """
+        skt = self.listener()
+        port = self.listen(MemoryReactor(), self.pass_(skt))
+        self.assertEqual(port.getHost(), IPv4Address("TCP", *skt.getsockname()))
+
+    def test_ipv6(self) -> None:
+        """
+        C{AF_INET6}.
+        """
+        skt = self.listener(socket.AF_INET6, ("::1", 0))
+        port = self.listen(MemoryReactor(), self.pass_(skt))
+        self.assertEqual(port.getHost(), IPv6Address("TCP", *skt.getsockname()))
+
+    def test_unix(self) -> None:
+        """
+        C{AF_UNIX}.
+        """
+        path = self.mktemp()
+        port = self.listen(
+            MemoryReactor(), self.pass_(self.listener(socket.AF_UNIX, path))
+        )
+        self.assertEqual(port.getHost(), UNIXAddress(path.encode()))
+
+
+class AcceptTests(SocketMixin, SynchronousTestCase):
+    """
+    Accepting, turn by turn.
+    """
+
+    def portOn(self, *answers: Any) -> tuple[Any, MemoryReactor, StubSocket]:
+        """
+        Make a port whose socket answers as told.
+        """
+        memory = MemoryReactor()
+        port = self.listen(memory, self.pass_(self.listener()))
+        real, stub = port._socket, StubSocket(*answers)
+        self.addCleanup(real.close)
+        port._socket = stub
+        return port, memory, stub
+
+    def test_drainsBacklog(self) -> None:
+        """
+        All waiting connections are accepted in one turn, without blocking.
+        """
+        skt = self.listener()
+        clients = [self.client(skt) for _ in range(3)]
+        memory, factory = MemoryReactor(), GreeterFactory()
+        port = self.listen(memory, self.pass_(skt), factory)
+        port.doRead()
+        self.assertEqual(len(memory.adoptedStreamConnections), len(clients))
+        _, family, adopter = memory.adoptedStreamConnections[0]
+        self.assertEqual((family, adopter), (socket.AF_INET, factory))
+        self.assertEqual(port.sessionno, len(clients))
+
+    def test_turn(self) -> None:
+        """
+        A turn ends after a number of connections, so that other work is done.
+        """
+        one, other = socket.socketpair()
+        self.addCleanup(other.close)
+        answers = [(one, ("127.0.0.1", 1))] * (ACCEPTS_PER_TURN + 1)
+        port, memory, _ = self.portOn(*answers)
+        adopted: list[None] = []
+        port._adopt = lambda connection, peer: adopted.append(None)
+        port.doRead()
+        self.assertEqual(len(adopted), ACCEPTS_PER_TURN)
+        self.assertIn(port, memory.readers)
+
+    def test_connectionFailed(self) -> None:
+        """
+        A connection that failed while it waited is passed over.
+        """
+        for number in (errno.ECONNABORTED, errno.EPERM, errno.EPROTO):
+            port, memory, stub = self.portOn(OSError(number, "gone"), BlockingIOError())
+            port.doRead()
+            self.assertEqual((stub.accepts, memory.calls), (2, []))
+
+    def test_backOff(self) -> None:
+        """
+        When the system refuses, the port rests for a while instead of spinning,
+        and says so.
+        """
+        for number in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EINVAL):
+            observer = self.observe()
+            port, memory, stub = self.portOn(OSError(number, "no more of it"))
+            port.doRead()
+            self.assertEqual(stub.accepts, 1)
+            self.assertNotIn(port, memory.readers)
+            self.assertIn("no more of it; next try in", logged(observer)[0])
+            memory.advance(BACK_OFF)
+            self.assertIn(port, memory.readers)
+
+    def test_outOfDescriptors(self) -> None:
+        """
+        A process that has not the two free descriptors which it takes to adopt
+        a connection rests; the connection that waits is served when there are
+        some again.
+        """
+        for free in (0, 1):
+            skt = self.listener()
+            memory = MemoryReactor()
+            port = self.listen(memory, self.pass_(skt))
+            self.client(skt)
+            with freeDescriptors(free):
+                port.doRead()
+            self.assertEqual(memory.adoptedStreamConnections, [])
+            memory.advance(BACK_OFF)
+            self.assertIn(port, memory.readers)
+            port.doRead()
+            self.assertEqual(len(memory.adoptedStreamConnections), 1)
+
+    def test_stopWhileResting(self) -> None:
+        """
+        A port that is stopped while it rests stays stopped.
+        """
+        port, memory, _ = self.portOn(OSError(errno.EMFILE, "no more of it"))
+        port.doRead()
+        port.stopListening()
+        self.assertEqual(memory.calls, [])
+        self.assertEqual(memory.readers, set())
+
+    def test_stopInTurn(self) -> None:
+        """
+        A port that is stopped by the first connection of a turn accepts no
+        second one, and leaves it in the backlog.
+        """
+        skt = self.listener()
+        self.client(skt), self.client(skt)
+        memory = MemoryReactor()
+        port = self.listen(memory, self.pass_(skt))
+        memory.adopt = port.stopListening
+        port.doRead()
+        self.assertEqual(len(memory.adoptedStreamConnections), 1)
+        skt.setblocking(False)
+        skt.accept()[0].close()
+
+    def test_adoptFails(self) -> None:
+        """
+        A connection that cannot be adopted is closed, and the next one is
+        accepted: one that its peer has left already makes a line in the log,
+        one whose protocol cannot be built a traceback.
+        """
+        for raised, text in [
+            (OSError(errno.ENOTCONN, "gone"), "lost a connection at once"),
+            (ZeroDivisionError(), "no protocol for a connection"),
+        ]:
+            observer = self.observe()
+            skt = self.listener()
+            clients = [self.client(skt) for _ in range(2)]
+            memory = MemoryReactor()
+            port = self.listen(memory, self.pass_(skt))
+            memory.adopt = raiser(raised)
+            port.doRead()
+            self.assertEqual(len(memory.adoptedStreamConnections), 2)
+            self.assertIn(text, logged(observer)[0])
+            for connection in clients:
+                self.assertEqual(connection.recv(1), b"")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+
+    def test_connectionLost(self) -> None:
+        """
+        A port that the reactor disconnects says that it serves no more, once.
+        """
+        observer = self.observe()
+        factory = GreeterFactory()
+        port = self.listen(MemoryReactor(), self.pass_(self.listener()), factory)
+        self.assertTrue(factory.running)
+        port.connectionLost(Failure(ConnectionLost()))
+        port.connectionLost(Failure(ConnectionLost()))
+        self.assertFalse(factory.running)
+        [line] = logged(observer)
+        self.assertIn("no more connections on ", line)
+
+
+def raiser(error: Exception) -> Any:
+    """
+    Make a function that raises C{error}.
+    """
+
+    def raise_() -> None:
+        raise error
+
+    return raise_
+
+
+@contextmanager
+def freeDescriptors(count: int) -> Iterator[None]:
+    """
+    Let the process have no more descriptors than it has, but for a few.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowestFree() + count, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -1,0 +1,200 @@
+# Copyright (c) the twisted_fastcgi authors.
+# See LICENSE for details.
+
+"""
+A port for a listening socket that is there already.
+
+Twisted's own ports for adopted Unix sockets change the mode of the path, cut
+the backlog, and remove the path when they stop.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IListeningPort,
+    IProtocolFactory,
+    IReadDescriptor,
+)
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from twisted_fastcgi.peers import Peers, logRefusal
+
+BACKLOG = 1024
+"""
+How many connections may wait to be accepted, if the system allows so many: with
+Twisted's 50 a burst of clients makes a web server answer 502, because a Unix
+socket refuses whom it has no place for.
+"""
+
+ACCEPTS_PER_TURN = 32
+"""
+How many connections a port accepts before other work has its turn.
+"""
+
+BACK_OFF = 1.0
+"""
+Seconds until a port tries again after the system refused to accept.
+"""
+
+# What accept() reports of one connection that failed before it was accepted:
+# the next one may well be sound (Linux passes on pending network errors).
+_PASSING = frozenset(
+    getattr(errno, name)
+    for name in (
+        "ECONNABORTED",
+        "EPERM",
+        "EPROTO",
+        "ENETDOWN",
+        "ENOPROTOOPT",
+        "EHOSTDOWN",
+        "ENONET",
+        "EHOSTUNREACH",
+        "EOPNOTSUPP",
+        "ENETUNREACH",
+        "ETIMEDOUT",
+    )
+    if hasattr(errno, name)
+)
+
+
+@implementer(IListeningPort, IReadDescriptor)
+class AcceptingPort:
+    """
+    Accepts connections from a listening socket, and closes its hold on it in
+    the end.
+
+    @ivar factory: What builds a protocol for each connection.
+    @ivar sessionno: How many connections were accepted, as Twisted's own ports
+        count them.
+    """
+
+    _log = Logger()
+    factory: IProtocolFactory
+    sessionno = 0
+
+    def __init__(
+        self, reactor: Any, skt: socket.socket, peers: Peers | None = None
+    ) -> None:
+        self._reactor = reactor
+        self._socket = skt
+        self._peers = None if skt.family == socket.AF_UNIX else peers
+        self._host = _address(skt)
+        self._listening = False
+        self._retry: IDelayedCall | None = None
+
+    def startListening(self) -> None:
+        self.factory.doStart()
+        self._listening = True
+        self._reactor.addReader(self)
+
+    def stopListening(self) -> Deferred[None]:
+        self._close()
+        return succeed(None)
+
+    def getHost(self) -> IAddress:
+        return self._host
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        return "FastCGI port"
+
+    def connectionLost(self, reason: Failure) -> None:
+        if self._listening:
+            self._log.critical(
+                "no more connections on {address}: {reason}",
+                address=self._host,
+                reason=reason.getErrorMessage(),
+            )
+        self._close()
+
+    def doRead(self) -> None:
+        for _ in range(ACCEPTS_PER_TURN):
+            if not (self._listening and self._acceptOne()):
+                return
+
+    def _acceptOne(self) -> bool:
+        """
+        @return: Whether it makes sense to accept another connection now.
+        """
+        try:
+            # To adopt a connection takes one more descriptor than to accept it,
+            # and a connection that can't be adopted would be lost.
+            spare = os.dup(self._socket.fileno())
+        except OSError as error:
+            return self._backOff(error)
+        try:
+            connection, peer = self._socket.accept()
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            return error.errno in _PASSING or self._backOff(error)
+        finally:
+            os.close(spare)
+        self.sessionno += 1
+        with connection:
+            self._adopt(connection, peer)
+        return True
+
+    def _adopt(self, connection: socket.socket, peer: Any) -> None:
+        if self._peers is not None and peer[0] not in self._peers:
+            return logRefusal(self._log, peer[0], self._peers)
+        connection.setblocking(False)
+        try:
+            self._reactor.adoptStreamConnection(
+                connection.fileno(), connection.family, self.factory
+            )
+        except OSError as error:
+            self._log.info("lost a connection at once: {error}", error=error)
+        except Exception:
+            self._log.failure("no protocol for a connection")
+
+    def _backOff(self, error: OSError) -> bool:
+        """
+        Stop accepting for a while: the socket stays readable, so that without
+        a pause the process would spin, when it has run out of descriptors.
+        """
+        self._log.warn(
+            "cannot accept a connection: {error}; next try in {seconds} s",
+            error=error,
+            seconds=BACK_OFF,
+        )
+        self._reactor.removeReader(self)
+        self._retry = self._reactor.callLater(BACK_OFF, self._resume)
+        return False
+
+    def _resume(self) -> None:
+        self._retry = None
+        self._reactor.addReader(self)
+
+    def _close(self) -> None:
+        if not self._listening:
+            return
+        self._listening = False
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        self._reactor.removeReader(self)
+        self._socket.close()
+        self.factory.doStop()
+
+
+def _address(skt: socket.socket) -> IAddress:
+    name = skt.getsockname()
+    if skt.family == socket.AF_UNIX:
+        return UNIXAddress(os.fsencode(name))
+    if skt.family == socket.AF_INET6:
+        return IPv6Address("TCP", *name)
+    return IPv4Address("TCP", *name)
