@@ -751,6 +751,33 @@ class RejectionTests(ServerTestCase):
         transport = self.exchange(GET, wire.beginRequest(2))
         self.check(transport, 503, wire.CANT_MPX_CONN)
 
+    @table(
+        {
+            "too many": (431, Limits(params=3), ()),
+            "too large": (431, Limits(paramsBytes=300), (200, 200)),
+            "malformed": (400, Limits(), b"\x7f"),
+            "too early": (400, Limits(), None),
+        }
+    )
+    def test_head(self, status: int, limits: Limits, how: Any) -> None:
+        """
+        The page has no body if the request is known to be a HEAD, also when
+        not all of its variables were read.
+        """
+        self.serve(limits=limits)
+        variables = wire.pairs(wire.variables(REQUEST_METHOD=b"HEAD"))
+        sent = wire.beginRequest() + wire.stream(
+            wire.PARAMS,
+            1,
+            variables + (how if isinstance(how, bytes) else b""),
+            end=how is not None,
+            sizes=how if isinstance(how, tuple) else (),
+        )
+        transport = self.exchange(sent + wire.stdin(b"x"))
+        answer = transport.response()
+        self.assertEqual((answer.status, answer.body), (status, b""))
+        self.assertNotEqual(answer.header(b"Content-Length"), b"0")
+
     def test_closes(self) -> None:
         """
         A rejected request is closed like any other, if it is to be: gently,

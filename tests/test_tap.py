@@ -37,6 +37,7 @@ from tests.programs import (
     serving,
 )
 from twisted_fastcgi.demo import DemoResource
+from twisted_fastcgi.limitoptions import LIMIT_OPTIONS
 from twisted_fastcgi.preview import PreviewService
 from twisted_fastcgi.request import FastCGIRequest
 from twisted_fastcgi.service import FastCGIService
@@ -473,6 +474,7 @@ class OtherOptionTests(TapMixin, SynchronousTestCase):
             "--threads=",
             "--preview=",
             "--preview-anywhere",
+            *(f"--{option.name}=" for option in LIMIT_OPTIONS),
         )
         for option in options:
             self.assertIn(f"{option} ", text)

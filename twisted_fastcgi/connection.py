@@ -97,9 +97,8 @@ class Limits:
         nothing of what is sent to it; L{None} for no limit.  Then the
         connection is cut off.  Progress is seen in steps of 16 to 32 KiB (with
         TLS of 64 to 128 KiB), for a transport tells only when it has sent all
-        that it was given.  The
-        default, 600, is more than web servers wait for a client that stopped
-        reading; lighttpd, with 360, waits longest.
+        that it was given.  The default, 600, is more than web servers wait for
+        a client that stopped reading; lighttpd, with 360, waits longest.
     @ivar idleTimeout: For how many seconds a connection may be kept open
         without a request; L{None}, the default, for no limit, because a web
         server may send the next request at the very moment that the
@@ -345,6 +344,9 @@ ApplicationEvent = (
     | RequestRejected
     | ManagementReceived
 )
+
+#: The variable that tells that no body is wanted, as it stands on the wire.
+_HEAD = encodePairs([(b"REQUEST_METHOD", b"HEAD")])
 
 _OVERLOADED = "The server is busy. Please try again in a moment."
 _CANT_MPX = "This connection is serving another request."
@@ -704,8 +706,11 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
         """
         Answer the request in hand, which no one has seen yet.
         """
+        # There may be no other way to find out.
+        isHead = _HEAD in self._params
         self._requestOver()
-        data = _rejection(self.requestId, errorPage(status, explanation))
+        page = errorPage(status, explanation, head=isHead)
+        data = _rejection(self.requestId, page)
         return RequestRejected(self.requestId, reason, data)
 
     def _ignoreRecord(self, type_: int, contentLength: int) -> None:

@@ -31,6 +31,7 @@ from twisted_fastcgi.endpoints import (
     isListeningSocket,
     reopenStandardStreams,
 )
+from twisted_fastcgi.limitoptions import LIMIT_OPTIONS, limitsFrom
 from twisted_fastcgi.mount import ROOT, mounted
 from twisted_fastcgi.peers import Peers, webServerPeers
 from twisted_fastcgi.request import FastCGIRequest
@@ -150,6 +151,7 @@ class Options(UsageOptions):
     )
 
     optParameters = (
+        *(option.parameter for option in LIMIT_OPTIONS),
         [
             "mount",
             None,
@@ -476,7 +478,7 @@ def _makeFactory(options: Options) -> FastCGIFactory:
     site.noisy = False
     site.displayTracebacks = bool(options["display-tracebacks"])
     site.extraHeaders = options["headers"]
-    factory = FastCGIFactory(site)
+    factory = FastCGIFactory(site, limits=limitsFrom(options))
     if options["logfile"] is None:
         factory.loggingSite = None
     return factory
