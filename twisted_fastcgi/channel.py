@@ -105,10 +105,9 @@ class RequestChannel:
 
     @ivar site: The L{Site<twisted.web.server.Site>} that serves the request.
     @ivar factory: The same, if it keeps an access log.
-    @ivar requestId: The request id.
-    @ivar role: The role.
+    @ivar pairs: All variables in the order in which they came, repeated ones
+        too.
     @ivar length: The size of the body as it was told, in bytes, or L{None}.
-    @ivar persistent: Whether the connection stays open afterwards.
     @ivar connected: Whether a response can still be sent.
     @ivar paused: Whether the application keeps the body waiting.
     @ivar bodyDone: Whether all of the body has come.
@@ -162,14 +161,12 @@ class RequestChannel:
         @param event: The request.
         """
         self._connection = connection
-        self._pairs = event.params
+        self._event = event
+        self.pairs = event.params
         self._variables = event.variables
-        self.requestId = event.requestId
-        self.role = event.role
         factory = connection.factory
         self.site = factory.site
         self.factory = factory.loggingSite
-        self.persistent = connection.keepsConnection
 
     # What FastCGI knows of the request
 
@@ -181,18 +178,32 @@ class RequestChannel:
         return MappingProxyType(self._variables)
 
     @property
-    def pairs(self) -> cgi.Pairs:
+    def requestId(self) -> int:
         """
-        All variables in the order in which they came, repeated ones too.
+        The request id.
         """
-        return self._pairs
+        return self._event.requestId
+
+    @property
+    def role(self) -> int:
+        """
+        The role.
+        """
+        return self._event.role
+
+    @property
+    def persistent(self) -> bool:
+        """
+        Whether the connection stays open afterwards.
+        """
+        return self._connection.keepsConnection
 
     @property
     def requestHeaders(self) -> Headers:
         """
         The header fields of the request, made anew.
         """
-        return cgi.requestHeaders(self._pairs)
+        return cgi.requestHeaders(self.pairs)
 
     @property
     def disconnecting(self) -> bool:
@@ -234,23 +245,32 @@ class RequestChannel:
         """
         variables = self._variables
         try:
-            cgi.checkRequest(self._pairs, variables)
-            self._command = cgi.method(variables)
-            self._path = cgi.uri(variables)
-            self._version = cgi.protocolVersion(variables)
-            self.length = length = cgi.contentLength(variables)
+            cgi.checkRequest(self.pairs, variables)
+            self._command, self._path, self._version = cgi.requestLine(variables)
+            if variables.get(b"CONTENT_LENGTH"):
+                self.length = cgi.contentLength(variables)
         except RemoteProtocolError as error:
             self.refuse(400, _BAD_REQUEST, str(error))
             return
-        if length is not None:
-            limit = self._connection.limits.bodyBytes
-            if limit is not None and length > limit:
-                self._bodyTooLarge(length, limit)
-                return
-        try:
-            self._makeRequest(self._connection.factory.requestFactory)
-        except Exception:
-            self._failed()
+        make = self._connection.factory.requestFactory
+        if make is FastCGIRequest and self.length is None:
+            # It makes the rest itself when it is asked for it.
+            self._isLean = True
+            self._request = FastCGIRequest(self)
+        elif not self._isTooLong():
+            self._makeRequest(make)
+
+    def _isTooLong(self) -> bool:
+        """
+        Answer a request of which is told already that its body is too large.
+
+        @return: Whether it is.
+        """
+        limit = self._connection.limits.bodyBytes
+        if limit is None or self.length is None or self.length <= limit:
+            return False
+        self._bodyTooLarge(self.length, limit)
+        return True
 
     def _makeRequest(self, make: Any) -> None:
         """
@@ -258,28 +278,20 @@ class RequestChannel:
 
         @param make: What makes it.
         """
-        if make is FastCGIRequest:
-            # It makes the rest itself when it is asked for it.
-            self._isLean = True
-            self._request = FastCGIRequest(self)
-        else:
-            self._makeOther(make)
-        if self.length:
-            self._tellLength(self.length)
-
-    def _makeOther(self, make: Any) -> None:
-        """
-        Make a request object of the user's own kind.
-        """
-        if INonQueuedRequestFactory.providedBy(make):
-            request = make(self)
-        else:
-            request = make(self, 0)
-        self._request = request
-        self._isLean = isinstance(request, FastCGIRequest)
-        if not self._isLean:
-            request.requestHeaders = self.requestHeaders
-        request.parseCookies()
+        try:
+            if INonQueuedRequestFactory.providedBy(make):
+                request = make(self)
+            else:
+                request = make(self, 0)
+            self._request = request
+            self._isLean = isinstance(request, FastCGIRequest)
+            if not self._isLean:
+                request.requestHeaders = self.requestHeaders
+            request.parseCookies()
+            if self.length is not None:
+                self._tellLength(self.length)
+        except Exception:
+            self._failed()
 
     def _tellLength(self, length: int | None) -> None:
         """
