@@ -20,6 +20,9 @@ VARIABLE = "FASTCGI_MATRIX"
 #: How a case ends that ends as it should.
 YES = "yes"
 
+#: The titles of all cases, and the modules that they are in, in order.
+CASES: dict[str, str] = {}
+
 _Test = Callable[[Any], Awaitable[None]]
 
 
@@ -32,6 +35,8 @@ def case(title: str) -> Callable[[_Test], _Test]:
     """
 
     def decorate(test: _Test) -> _Test:
+        CASES[title] = test.__module__
+
         @wraps(test)
         async def recorded(self: Any) -> None:
             self.outcome = YES
