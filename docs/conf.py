@@ -20,8 +20,8 @@ release = version = __version__
 
 extensions = ["pydoctor.sphinx_ext.build_apidocs", "sphinx.ext.intersphinx"]
 html_theme = "alabaster"
-# The table is part of the page about performance.
-exclude_patterns = ["_build", "performance-table.rst"]
+# The tables are parts of other pages.
+exclude_patterns = ["_build", "deploy/table.rst", "performance-table.rst"]
 
 pydoctor_args = [
     "--quiet",

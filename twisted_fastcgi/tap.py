@@ -88,6 +88,8 @@ Examples:
       serves a WSGI application, such as Django makes it, on TCP port 9000.
   twist fastcgi --preview tcp:8080:interface=127.0.0.1 --resource mymodule.root
       shows an application in a browser at http://127.0.0.1:8080/.
+
+Configuration files for web servers, and what works with which: docs/deploy/.
 """
 
 _SEE_HELP = 'The options are listed by "fastcgi --help".\n'
