@@ -647,6 +647,34 @@ class RequestTests(ConnectionTestCase):
         self.assertEqual(feed(machine, wire.abortRequest()), [])
         self.assertServes(machine, 1)
 
+    def test_earlyWithinRecord(self) -> None:
+        """
+        The same holds if it is given in the midst of a record of the body: the
+        rest of that record is nobody's.
+        """
+        machine = begun(state="STDIN")
+        sent = wire.record(wire.STDIN, 1, b"0123456789", padding=3)
+        self.assertEqual(
+            feed(machine, sent[:12]), [StreamReceived(wire.STDIN, b"0123")]
+        )
+        machine.endRequest()
+        self.assertFalse(machine.withinRecord)
+        self.assertEqual(feed(machine, sent[12:]), [])
+        self.assertServes(machine, 1)
+
+    def test_endWithinOtherRecord(self) -> None:
+        """
+        A record of somebody else is read to its end, though a request ends in
+        the midst of it.
+        """
+        machine = begun(state="ENDED")
+        sent = wire.getValues(b"FCGI_MPXS_CONNS")
+        self.assertEqual(feed(machine, sent[:12]), [])
+        machine.endRequest()
+        (event,) = feed(machine, sent[12:])
+        self.assertIsInstance(event, ManagementReceived)
+        self.assertServes(machine, 1)
+
     def test_pipelined(self) -> None:
         """
         Of requests that come together each is handed out whole, as long as no

@@ -551,6 +551,23 @@ class BadRequestTests(ServerTestCase):
         self.assertEqual(bodies, [body[: int(told)]] if status == 200 else [])
         self.assertServes(transport)
 
+    def test_lyingLengthInPieces(self) -> None:
+        """
+        The rest of a record in whose midst CONTENT_LENGTH is reached is left
+        out, whatever the pieces it comes in: the answer is given by then.
+        """
+        variables = wire.postVariables(b"", CONTENT_LENGTH=b"5")
+        for keep in (True, False):
+            application = self.serve()
+            sent = wire.request(variables, b"hello world", keep=keep)
+            transport = self.exchange(*wire.byteByByte(sent))
+            self.assertEqual(transport.statuses(), [200])
+            self.assertEqual([seen[3] for seen in application.seen], [b"hello"])
+            self.assertEqual(self.logged(), [])
+            if keep:
+                self.assertServes(transport)
+            transport.close()
+
     def test_oneLineEach(self) -> None:
         """
         However much a peer does wrong on one connection, the log has one line

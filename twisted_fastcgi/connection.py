@@ -393,6 +393,7 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
         self.requestId = NULL_REQUEST_ID
         self._role: int = Role.RESPONDER
         self._params: bytes | bytearray = b""
+        self._stream: int = RecordType.STDIN
         self._stderrUsed = False
         self._strayInput = False
 
@@ -484,6 +485,9 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
         """
         unread = self.inputState is not _ENDED
         self.inputPending = unread or self._strayInput
+        if self._contentLeft and self._take == self._takeStream:
+            # It was answered in the midst of a record.
+            self._ignore()
         self._strayInput = False
         self._enter(_IDLE)
         self.outputState = _OUTPUT_ENDED
@@ -647,8 +651,15 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
             return self._endStream(type_)
         if type_ == _PARAMS:
             return self._startParams(contentLength)
-        self._pass(lambda piece: StreamReceived(type_, piece))
+        self._stream = type_
+        self._pass(self._takeStream)
         return None
+
+    def _takeStream(self, piece: bytes) -> StreamReceived:
+        """
+        Hand out a piece of a stream.
+        """
+        return StreamReceived(self._stream, piece)
 
     def _startParams(self, contentLength: int) -> ApplicationEvent | None:
         """
