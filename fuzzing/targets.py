@@ -35,7 +35,7 @@ from twisted_fastcgi.connection import (
     WebServerConnection,
 )
 from twisted_fastcgi.errors import LimitExceeded, RemoteProtocolError
-from twisted_fastcgi.pairs import decodePairs, encodePairs
+from twisted_fastcgi.pairs import decodePairs, decodeVariables, encodePairs
 
 #: How many bytes of the input of the machines say what happens; what the web
 #: server sends is after them.
@@ -111,6 +111,8 @@ def pairs(data: bytes) -> None:
         most, longest = data[0] % 16, data[1] % 64
         found = _readPairs(data[2:], maxPairs=most, maxName=longest)
         assert found == splitPairs(data[2:], most, longest)
+        values = decodeVariables(data[2:], maxPairs=most, maxName=longest)
+        assert values is None or list(values.items()) == found
     every = splitPairs(data)
     if not isinstance(every, int):
         written = encodePairs(every)

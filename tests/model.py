@@ -31,6 +31,7 @@ from twisted_fastcgi.connection import (
     StreamReceived,
     TypeUnknown,
     ValuesReceived,
+    WholeRequestReceived,
 )
 from twisted_fastcgi.errors import RemoteProtocolError
 from twisted_fastcgi.framing import RecordReader
@@ -380,13 +381,15 @@ def received(machine: RecordReader[Any], piece: bytes) -> Iterator[Outcome]:
 
 
 def _wholeRequest(
-    machine: ApplicationConnection, request: RequestReceived
+    machine: ApplicationConnection, request: WholeRequestReceived
 ) -> Iterator[Outcome]:
     """
     Say what a request that came as a whole tells; if it is answered early, no
     more than that.
     """
-    yield outcome(request)
+    params = list(request.params)
+    assert request.variables == dict(params), request
+    yield ("request", request.requestId, request.role, params)
     if machine.inputState is InputState.ENDED:
         if request.body:
             yield ("stream", wire.STDIN, request.body)
