@@ -299,10 +299,16 @@ class EnvironTests(WSGITestCase):
         pairs = [
             *wire.variables(HTTP_COOKIE=b"a=1", HTTP_X=b"1", AUTH_TYPE=b"1").items(),
             *((b"HTTP_COOKIE", b"b=2"), (b"HTTP_X", b"2"), (b"AUTH_TYPE", b"2")),
+            (b"HTTP_HOST", b"www.example.com:8080"),
         ]
         environ = self.environ(wire.request(pairs))
-        names = ("HTTP_COOKIE", "HTTP_X", "AUTH_TYPE")
-        self.assertEqual([environ[name] for name in names], ["a=1; b=2", "1, 2", "2"])
+        expected = {
+            "HTTP_COOKIE": "a=1; b=2",
+            "HTTP_X": "1, 2",
+            "AUTH_TYPE": "2",
+            "HTTP_HOST": "www.example.com:8080",
+        }
+        self.assertEqual({name: environ[name] for name in expected}, expected)
 
     @table(
         {

@@ -82,6 +82,11 @@ _LONGEST_KNOWN = 64
 # No length at all: see responseHead.
 _NOT_LOOKED = -1
 
+# Several values of these would be none.
+_ONE_VALUE = frozenset(
+    ("HTTP_AUTHORIZATION", "HTTP_HOST", "HTTP_REFERER", "HTTP_USER_AGENT")
+)
+
 # These need no closer look.
 _USUAL_METHODS = frozenset((b"GET", b"HEAD", b"POST"))
 
@@ -407,7 +412,8 @@ def environ(pairs: Pairs) -> dict[str, str]:
     its variables, as text of one character for each byte.
 
     The values of repeated HTTP_* variables are joined (RFC 3875, section
-    4.1.18); of other repeated variables the last one wins.  There is no
+    4.1.18); of other repeated variables the last one wins, as of HTTP_HOST,
+    which nginx sends twice if the stock parameters and the site set it.  There is no
     HTTP_PROXY, none of the header fields that concern only the connection
     between the client and the web server, and no header field for what has a
     variable of its own.
@@ -422,7 +428,7 @@ def environ(pairs: Pairs) -> dict[str, str]:
         except KeyError:
             name = _remember(_environNames, variable, _environName(variable))
         text = value.decode("latin-1")
-        if name in made and name.startswith("HTTP_"):
+        if name in made and name.startswith("HTTP_") and name not in _ONE_VALUE:
             separator = "; " if name == "HTTP_COOKIE" else ", "
             text = f"{made[name]}{separator}{text}"
         made[name] = text
