@@ -7,6 +7,7 @@ Tests for L{twisted_fastcgi.outlet}.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from tests.tables import TableTestCase, table
 from tests.transports import (
     OneWayTransport,
     PushProducer,
@@ -498,7 +500,7 @@ class OutletTests(SynchronousTestCase):
             self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
-class SocketOutletTests(SynchronousTestCase):
+class SocketOutletTests(TableTestCase):
     """
     A L{SocketOutlet} writes to the socket itself whenever it can.
     """
@@ -567,18 +569,60 @@ class SocketOutletTests(SynchronousTestCase):
             self.assertEqual(self.reactor.getWriters(), [])
             self.assertFalse(self.outlet.full)
 
-    def test_bitByBit(self) -> None:
+    def test_later(self) -> None:
         """
-        What is written bit by bit is joined by the transport: however fast the
-        web server reads, everybody else has a turn meanwhile.
+        So does what is written at any other time.
         """
-        for bit in (b"a", b"b", b"c"):
-            self.outlet.write([bit])
-            self.assertEqual(self.peer.read(), b"")
-        self.assertNotEqual(self.reactor.getWriters(), [])
-        self.assertEqual(self.peer.readAll(), b"abc")
-        self.writeAtOnce(b"d")
-        self.assertEqual(self.peer.read(), b"d")
+        for piece in (b"a", b"b", b"c"):
+            self.outlet.write([piece])
+            self.assertEqual(self.peer.read(), piece)
+        self.assertEqual(self.reactor.getWriters(), [])
+
+    def test_nothing(self) -> None:
+        """
+        Nothing is nothing, held back or not.
+        """
+        self.outlet.write([])
+        self.outlet.write([b""])
+        self.writeAtOnce()
+        self.assertEqual(self.reactor.getWriters(), [])
+
+    @table({"tiny": (100,), "small": (8192,), "usual": (65536,)})
+    def test_turns(self, size: int) -> None:
+        """
+        However fast the web server reads, a push producer is paused after some
+        1 MiB, and everybody else has a turn.
+        """
+        handle = self.peer.transport.getHandle()
+        handle.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        producer = PushProducer()
+        self.outlet.registerProducer(producer, True)
+        for turn in range(1, 4):
+            written = 0
+            while producer.calls.count("pause") < turn:
+                self.outlet.write([b"x" * size])
+                self.peer.read()
+                written += size
+            self.assertGreater(written, 1 << 20)
+            self.assertLess(written, (1 << 20) + 100000 + 2 * size)
+            self.peer.readAll()
+            self.peer.received = b""
+            self.assertEqual(producer.calls, ["pause", "resume"] * turn)
+
+    @table({"tiny": (100,), "small": (8192,), "usual": (65536,)})
+    def test_bounded(self, size: int) -> None:
+        """
+        While the web server reads nothing, a push producer can write no more
+        than the socket takes and 128 KiB.
+        """
+        producer = PushProducer()
+        self.outlet.registerProducer(producer, True)
+        written = 0
+        while not producer.calls:
+            self.outlet.write([b"x" * size])
+            written += size
+        received = len(self.peer.read())
+        self.assertLess(written - received, (128 << 10) + 1)
 
     def test_manyPieces(self) -> None:
         """

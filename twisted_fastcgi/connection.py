@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 
 from twisted_fastcgi.errors import (
     LimitExceeded,
@@ -32,6 +32,8 @@ from twisted_fastcgi.pages import errorPage
 from twisted_fastcgi.pairs import decodePairs, decodeVariables, encodePairs
 from twisted_fastcgi.records import (
     NULL_REQUEST_ID,
+    STREAM_CONTENT_LENGTH,
+    Piece,
     ProtocolStatus,
     RecordType,
     Role,
@@ -409,16 +411,20 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
 
     # What the application sends
 
-    def sendStdout(self, data: bytes) -> list[bytes]:
+    def sendStdout(self, data: bytes) -> list[Piece]:
         """
         Send a piece of the response (section 5.3).
 
         @param data: Any number of bytes; none make no record.
-        @return: Bytes to be sent, in pieces.
+        @return: Bytes to be sent, in pieces, some of which are views of large
+            data: to cut these up would take a quarter of the time in which they
+            are sent.
         @raise LocalProtocolError: If no request is there to be answered.
         """
         self._respond(data)
-        return encodeStream(_STDOUT, self.requestId, data)
+        if len(data) > STREAM_CONTENT_LENGTH:
+            return encodeStream(_STDOUT, self.requestId, memoryview(data))
+        return cast("list[Piece]", encodeStream(_STDOUT, self.requestId, data))
 
     def sendStderr(self, data: bytes) -> list[bytes]:
         """

@@ -25,6 +25,8 @@ from twisted.internet.tcp import Connection
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from twisted_fastcgi.records import Piece
+
 log = Logger()
 
 #: How many bytes are held back at the most while more are about to be written.
@@ -37,6 +39,10 @@ _MAX_PIECES = 1024
 #: How many of those that wait are tried at a time: usually more than a socket
 #: takes.
 _QUEUED_PIECES = 256
+
+#: How much is written straight to a socket before everybody else gets their
+#: turn, in bytes.
+_TURN_BYTES = 1048576
 
 #: How long the peer may go on sending after it has got its answer, in seconds.
 #: The FastCGI library in C waits as long.
@@ -102,9 +108,9 @@ class Outlet:
         self._transport = transport
         self._reactor = reactor
         self._drained = drained
-        self._pieces: list[bytes] = []
+        self._pieces: list[Piece] = []
         self._pending = 0
-        self._queue: deque[bytes | memoryview] = deque()
+        self._queue: deque[Piece] = deque()
         self._queued = 0
         self._clogged = False
         self._unsent = 0
@@ -137,9 +143,9 @@ class Outlet:
         Send what was held back, and what is written from now on at once.
         """
         self.held = False
-        self._flush(now=True)
+        self._flush()
 
-    def write(self, pieces: Sequence[bytes], *, last: bool = False) -> None:
+    def write(self, pieces: Sequence[Piece], *, last: bool = False) -> None:
         """
         Send some bytes.
 
@@ -148,33 +154,35 @@ class Outlet:
             just before.
         """
         size = sum(map(len, pieces))
+        if not size:
+            return
+        self._wroteNothing = False
+        if not self.held:
+            # So nothing is held back.
+            self._send(pieces, size)
+            return
         if self._pending + size > _HELD_BYTES and not last:
             self._flush()
         self._pieces += pieces
         self._pending += size
-        if size:
-            self._wroteNothing = False
-        if not self.held or (last and self._pending > _HELD_BYTES):
+        if last and self._pending > _HELD_BYTES:
             self._flush()
 
-    def _flush(self, *, now: bool = False) -> None:
+    def _flush(self) -> None:
         """
         Send all that is held back.
-
-        @param now: Whether nothing more is about to be written.
         """
         if self._pieces:
             pieces, size = self._pieces, self._pending
             self._pieces, self._pending = [], 0
-            self._send(pieces, size, now)
+            self._send(pieces, size)
 
-    def _send(self, pieces: list[bytes], size: int, now: bool) -> None:
+    def _send(self, pieces: Sequence[Piece], size: int) -> None:
         """
         Give bytes to the transport, as soon as it has room for them.
 
         @param pieces: The bytes, in pieces.
         @param size: Their size.
-        @param now: Whether nothing more is about to be written.
         """
         if self._queue or self._clogged or size > 2 * self._step:
             self._queue += pieces
@@ -193,13 +201,13 @@ class Outlet:
         if self._queued + self._unsent > _HELD_BYTES:
             self._fill()
 
-    def _takeChunk(self) -> list[bytes]:
+    def _takeChunk(self) -> list[Piece]:
         """
         Take the first of what waits for the transport; what would leave only a
         little is all of it, so that the end of a response does not come alone.
         """
         if self._queued <= 2 * self._step:
-            chunk = list(map(bytes, self._queue))
+            chunk = list(self._queue)
             self._queue.clear()
             self._queued = 0
             return chunk
@@ -209,12 +217,12 @@ class Outlet:
             piece = self._queue.popleft()
             if len(piece) > left:
                 self._queue.appendleft(memoryview(piece)[left:])
-            chunk.append(bytes(piece[:left]))
+            chunk.append(piece[:left])
             left -= len(chunk[-1])
         self._queued -= self._step
         return chunk
 
-    def _give(self, pieces: list[bytes], size: int) -> None:
+    def _give(self, pieces: Sequence[Piece], size: int) -> None:
         """
         Give bytes to the transport.
 
@@ -227,7 +235,14 @@ class Outlet:
             self._wait()
             self._unsent += size
             self._clogged = self._unsent >= self._step
-        self._transport.writeSequence(pieces)
+        self._writeAll(pieces)
+
+    def _writeAll(self, pieces: Sequence[Piece]) -> None:
+        """
+        Have the transport write something.  It takes nothing but L{bytes},
+        which stay as they are here.
+        """
+        self._transport.writeSequence(list(map(bytes, pieces)))
 
     def _wait(self) -> None:
         """
@@ -411,10 +426,10 @@ class Outlet:
         pieces, size = self._pieces, self._pending
         self._pieces, self._pending = [], 0
         if self._isBehind or size > 2 * self._step:
-            self._send(pieces, size, False)
+            Outlet._send(self, pieces, size)
         elif pieces:
             # Closing is the transport's work; so it may as well send these.
-            self._transport.writeSequence(pieces)
+            self._writeAll(pieces)
         if not self._isBehind:
             self._allGiven()
 
@@ -494,6 +509,8 @@ class SocketOutlet(Outlet):
 
     @ivar _socket: The socket, which is the transport's.
     @ivar _buffered: Whether the transport has something to send.
+    @ivar _written: How much was written straight to the socket since everybody
+        else had their turn, as far as that is known, in bytes.
     @ivar _registering: Whether the transport's first call is yet to come.
     """
 
@@ -505,29 +522,38 @@ class SocketOutlet(Outlet):
         """
         self._socket: socket.socket = self._transport.getHandle()
         self._buffered = False
+        self._written = 0
         self._registering = False
 
-    def _send(self, pieces: list[bytes], size: int, now: bool) -> None:
+    def release(self) -> None:
+        """
+        Send what was held back, and what is written from now on at once.
+        """
+        # What was received is what it is the answer to: so there was a turn.
+        self._written = 0
+        super().release()
+
+    def _send(self, pieces: Sequence[Piece], size: int) -> None:
         """
         Send bytes, or what the socket does not take of them by way of the
         transport.
 
-        What is written bit by bit goes that way, too: the transport joins the
-        bits, and does not let a producer whose peer reads fast enough keep
-        everybody else from their turn.
+        After some 1 MiB a piece goes that way, too: so a producer whose peer
+        reads fast enough does not keep everybody else from their turn.
         """
-        if now and self._streaming and not self._buffered:
-            pieces = self._sendNow(pieces)
+        if self._streaming and not self._buffered and self._written < _TURN_BYTES:
+            self._written += size
+            pieces = self._sendNow(pieces, size)
             if not pieces:
                 return
             size = sum(map(len, pieces))
-        super()._send(pieces, size, now)
+        super()._send(pieces, size)
 
-    def _give(self, pieces: list[bytes], size: int) -> None:
+    def _give(self, pieces: Sequence[Piece], size: int) -> None:
         """
         Give bytes to the transport.
         """
-        self._transport.writeSequence(pieces)
+        self._writeAll(pieces)
         self._unsent += size
         self._wait()
         if not self._buffered:
@@ -535,11 +561,12 @@ class SocketOutlet(Outlet):
             self._awaitEmpty()
         self._clogged = self._unsent >= self._step
 
-    def _sendNow(self, pieces: list[bytes]) -> list[bytes]:
+    def _sendNow(self, pieces: Sequence[Piece], size: int) -> Sequence[Piece]:
         """
         Send what the socket takes.
 
         @param pieces: The bytes, in pieces.
+        @param size: Their size.
         @return: What it did not take.
         """
         try:
@@ -547,6 +574,8 @@ class SocketOutlet(Outlet):
         except OSError:
             # It is full, or broken; the transport will find out and report it.
             return pieces
+        if sent == size:
+            return []
         for index, piece in enumerate(pieces):
             if sent < len(piece):
                 return [piece[sent:], *pieces[index + 1 :]]
@@ -599,7 +628,7 @@ class SocketOutlet(Outlet):
         if self._registering:
             return
         self._clogged = False
-        self._unsent = 0
+        self._unsent = self._written = 0
         self._notWaiting()
         self._sendQueue()
         if self._queue:

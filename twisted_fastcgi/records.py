@@ -12,6 +12,7 @@ from enum import IntEnum
 from functools import lru_cache
 from struct import Struct
 from struct import error as StructError
+from typing import TypeVar
 
 from twisted_fastcgi.errors import LocalProtocolError, RemoteProtocolError
 
@@ -35,9 +36,10 @@ KEEP_CONN = 1
 LISTENSOCK_FILENO = 0
 
 #: Content of a stream is cut into records of at most this many bytes: a
-#: multiple of 8, so that only a stream's last record needs padding, and small
-#: enough that a web server which acts on whole records does not wait long.
-STREAM_CONTENT_LENGTH = 32760
+#: multiple of 8, so that only a stream's last record needs padding, a half of
+#: the 64 KiB in which content usually comes, and small enough that a web server
+#: which acts on whole records does not wait long.
+STREAM_CONTENT_LENGTH = 32768
 
 
 class RecordType(IntEnum):
@@ -78,6 +80,11 @@ class ProtocolStatus(IntEnum):
     OVERLOADED = 2
     UNKNOWN_ROLE = 3
 
+
+#: Something to be sent.
+Piece = bytes | memoryview
+
+Content = TypeVar("Content", bytes, memoryview)
 
 _header = Struct("!BBHHBx")
 _beginRequest = Struct("!HB5x")
@@ -154,7 +161,7 @@ def encodeRecord(
     return encodeHeader(type_, requestId, length, padding) + content + _PADDING[padding]
 
 
-def encodeStream(type_: int, requestId: int, content: bytes) -> list[bytes]:
+def encodeStream(type_: int, requestId: int, content: Content) -> list[bytes | Content]:
     """
     Cut a piece of a stream into records (section 3.3).  No content makes no
     record, because an empty record would end the stream.
@@ -163,7 +170,8 @@ def encodeStream(type_: int, requestId: int, content: bytes) -> list[bytes]:
     @param requestId: The request id.
     @param content: Any number of bytes.
     @return: The pieces of the records, to be sent one after another; content
-        that fits one record is among them as it is, not copied.
+        that fits one record is among them as it is, not copied, and of a
+        L{memoryview} nothing is copied.
     @raise LocalProtocolError: If a number does not fit its field.
     """
     length = len(content)
@@ -171,11 +179,13 @@ def encodeStream(type_: int, requestId: int, content: bytes) -> list[bytes]:
         padding = -length & 7
         head = encodeHeader(type_, requestId, length, padding)
         return [head, content, _PADDING[padding]] if padding else [head, content]
-    pieces: list[bytes] = []
-    for start in range(0, length, STREAM_CONTENT_LENGTH):
-        pieces += encodeStream(
-            type_, requestId, content[start : start + STREAM_CONTENT_LENGTH]
-        )
+    pieces: list[bytes | Content] = []
+    if length:
+        head = encodeHeader(type_, requestId, STREAM_CONTENT_LENGTH, 0)
+        last = length - 1 - (length - 1) % STREAM_CONTENT_LENGTH
+        for start in range(0, last, STREAM_CONTENT_LENGTH):
+            pieces += head, content[start : start + STREAM_CONTENT_LENGTH]
+        pieces += encodeStream(type_, requestId, content[last:])
     return pieces
 
 
