@@ -178,7 +178,7 @@ class CountingFactory(FastCGIFactory):
 
     made = 0
 
-    def __init__(self, site: Any) -> None:
+    def __init__(self, site: Any, **_: Any) -> None:
         super().__init__(site, limits=Limits(bodyBytes=LIMIT))
 
     def buildProtocol(self, addr: Any) -> Any:
