@@ -43,6 +43,8 @@ _HERE = Path(__file__).parent
 
 _started: dict[str, Site] = {}
 
+_lighttpds: dict[Path, str] = {}
+
 
 class Site:
     """
@@ -90,7 +92,7 @@ async def site(name: str, *options: str, prepare: Any = None) -> Site:
         path = running.folder / "app.sock"
         twistd = (SCRIPTS / "twistd", "--nodaemon", "--pidfile=", "fastcgi")
         command = (*twistd, "--port", f"unix:{path}", *options)
-        modules = f"{EXAMPLES}:{ROOT}"
+        modules = f"{EXAMPLES}:{EXAMPLES / 'files'}:{ROOT}"
         await running.start(command, path, PYTHONPATH=modules)
         ports = dict(zip(DOORS, _freePorts(len(DOORS)), strict=True))
         await _startNginx(nginx, openssl, running, ports)
@@ -107,16 +109,66 @@ async def _startNginx(
     front = Running()
     _makeCertificate(openssl, front.folder)
     (front.folder / "users").write_text(f"{USER}:{{PLAIN}}{PASSWORD}\n")
-    values = {"FOLDER": str(front.folder), "SITE": str(behind.folder)}
-    values["SOCKET"] = str(behind.address)
+    values = {"FOLDER": str(front.folder), "SOCKET": str(behind.address)}
     values |= {door: str(port) for door, port in ports.items()}
     template = (_HERE / "nginx/sites.conf").read_text()
+    (front.folder / "files.conf").write_text(
+        replaced(
+            EXAMPLES / "files/nginx.conf",
+            {
+                "listen 80;": f"listen 127.0.0.1:{ports['FILES']};",
+                "include fastcgi_params;": "include /etc/nginx/fastcgi_params;",
+                "unix:/run/app.sock": f"unix:{behind.address}",
+                "/srv/files/": f"{behind.folder}/files/",
+            },
+        )
+    )
     configuration = front.folder / "nginx.conf"
     configuration.write_text(
         re.sub("@([A-Z]+)@", lambda found: values[found[1]], template)
     )
     command = (nginx, "-p", front.folder, "-c", configuration, "-e", "stderr")
     await front.start(command, ports["HTTP"])
+
+
+def replaced(path: Path, values: Mapping[str, str]) -> str:
+    """
+    Read a configuration of the documentation, and replace what is another here.
+
+    @raise AssertionError: If something that should be replaced is not there.
+    """
+    text = path.read_text()
+    for plain, value in values.items():
+        assert plain in text, f"there is no {plain!r} in {path}"
+        text = text.replace(plain, value)
+    return text
+
+
+async def lighttpd(behind: Site) -> str:
+    """
+    Run lighttpd before an application, too, if that is not yet done.
+
+    @return: Where it is.
+    """
+    command = program("lighttpd")
+    if behind.folder not in _lighttpds:
+        running = Running()
+        (port,) = _freePorts(1)
+        configuration = running.folder / "lighttpd.conf"
+        settings = f"""
+            server.document-root = "{running.folder}"
+            server.upload-dirs = ( "{running.folder}" )
+            server.bind = "127.0.0.1"
+            server.port = {port}
+            server.errorlog = "/dev/stderr"
+        """
+        socket = str(behind.application.address)
+        values = {"/run/app.sock": socket, "/srv/files": f"{behind.folder}/files"}
+        example = replaced(EXAMPLES / "files/lighttpd.conf", values)
+        configuration.write_text(f"{settings}\n{example}")
+        await running.start([command, "-D", "-f", configuration], port)
+        _lighttpds[behind.folder] = f"http://127.0.0.1:{port}"
+    return _lighttpds[behind.folder]
 
 
 def _makeCertificate(openssl: str, folder: Path) -> None:
