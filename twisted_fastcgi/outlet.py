@@ -472,6 +472,8 @@ class Outlet:
         self.stopProducer()
         if self._lingering is not None and self._lingering.active():
             self._lingering.cancel()
+        # Whose method it is has this: neither need wait for the garbage collector.
+        self._drained = _doNothing
 
     def _forget(self) -> None:
         """
@@ -482,6 +484,12 @@ class Outlet:
         self._queue.clear()
         self._queued = 0
         self.waitingSince = None
+
+
+def _doNothing() -> None:
+    """
+    Do nothing.
+    """
 
 
 def _stop(producer: IProducer) -> None:
