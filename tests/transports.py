@@ -16,7 +16,13 @@ from typing import Any
 from twisted.internet import address, error, interfaces, task, tcp, unix
 from twisted.internet.protocol import Protocol
 from twisted.internet.testing import StringTransport
-from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
+from twisted.logger import (
+    LogEvent,
+    Logger,
+    LogLevel,
+    formatEvent,
+    globalLogPublisher,
+)
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
@@ -26,6 +32,8 @@ from tests import wire
 from tests.tables import TableTestCase
 from twisted_fastcgi.connection import Limits
 from twisted_fastcgi.server import FastCGIFactory
+
+log = Logger()
 
 #: More rounds than any test needs.
 _ENDLESS = 100000
@@ -325,9 +333,13 @@ class SocketReactor(task.Clock):
 
     def _do(self, descriptor: Any, f: Callable[[], Any]) -> None:
         """
-        Let a socket do what it can, and close it if it says so.
+        Let a socket do what it can, and close it if it says so, or fails.
         """
-        why = f()
+        try:
+            why = f()
+        except Exception as failure:
+            log.failure("a socket failed")
+            why = failure
         if why:
             self.removeReader(descriptor)
             self.removeWriter(descriptor)

@@ -127,6 +127,8 @@ class RequestChannel:
     @ivar _declared: The size of the response's body as its header tells.
     @ivar _sent: How much of that has been sent.
     @ivar _overrun: Whether the application has written more than that.
+    @ivar _code: The status code of the response.
+    @ivar _failedMidway: Whether the request has failed after that was sent.
     @ivar _bodyAllowed: Whether the response may have a body.
     """
 
@@ -151,6 +153,8 @@ class RequestChannel:
     _declared: int | None = None
     _sent = 0
     _overrun = False
+    _code = 0
+    _failedMidway = False
     _bodyAllowed = True
 
     def __init__(
@@ -470,7 +474,8 @@ class RequestChannel:
             # this call, and looks at the flag again only after it.
             request.chunked = 0
             headers.removeHeader(b"transfer-encoding")
-        head = self._makeHead(int(code), reason, headers)
+        self._code = int(code)
+        head = self._makeHead(self._code, reason, headers)
         if self._connection.holding:
             # The body's first piece is about to come.
             self._head = head
@@ -561,12 +566,23 @@ class RequestChannel:
 
         @param data: The piece.
         """
-        if self._request is None or not self._bodyAllowed:
+        if self._request is None or not self._bodyAllowed or self._hasFailed():
             return
         if self._declared is not None:
             data = self._cut(data, self._declared)
         self._sent += len(data)
         self._writeWithHead(data)
+
+    def _hasFailed(self) -> bool:
+        """
+        Tell whether the request has failed midway.  Then Twisted's own request
+        sets the status anew, which comes too late, appends a page that says
+        so, and finishes as if all were well.
+        """
+        if self._isLean or self._failedMidway:
+            return self._failedMidway
+        self._failedMidway = self._request.code == 500 != self._code
+        return self._failedMidway
 
     def _cut(self, data: bytes, declared: int) -> bytes:
         """
@@ -601,6 +617,9 @@ class RequestChannel:
         if self._request is None:
             return
         self._request = None
+        if self._failedMidway:
+            self._breakOff()
+            return
         complete = self._declared is None or self._sent >= self._declared
         if not complete:
             log.error(
@@ -640,13 +659,19 @@ class RequestChannel:
         """
         if not self.connected:
             return
+        self._breakOff()
+        self.disconnect(Failure(ConnectionAborted("the response was given up")))
+
+    def _breakOff(self) -> None:
+        """
+        End the response where it is.
+        """
         self.flush()
         if self._started and self._declared is not None:
             self._end(complete=False)
         else:
             self._over()
             self._connection.closeWithoutEnd()
-        self.disconnect(Failure(ConnectionAborted("the response was given up")))
 
     def abortConnection(self) -> None:
         """
