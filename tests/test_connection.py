@@ -212,7 +212,7 @@ class LimitsTests(TableTestCase):
             f"{name} {value}": (name, value)
             for names, values in [
                 ("paramsBytes params nameLength connections", (0, -1, nan)),
-                ("bodyBytes queuedAnswers", (-1, nan)),
+                ("bodyBytes queuedAnswers unheededBytes", (-1, nan)),
                 ("paramsTimeout bodyTimeout writeTimeout idleTimeout", (0, -0.5, nan)),
             ]
             for name in names.split()
@@ -232,12 +232,12 @@ class LimitsTests(TableTestCase):
             f"{name} {value}": (name, value)
             for names, values in [
                 ("paramsBytes params nameLength connections", (1, 2**40)),
-                ("bodyBytes queuedAnswers", (0, 1, 2**40)),
+                ("bodyBytes queuedAnswers unheededBytes", (0, 1, 2**40)),
                 (
                     "paramsTimeout bodyTimeout writeTimeout idleTimeout",
                     (0.001, inf, None),
                 ),
-                ("bodyBytes", (None,)),
+                ("bodyBytes unheededBytes", (None,)),
             ]
             for name in names.split()
             for value in values
@@ -262,6 +262,7 @@ class LimitsTests(TableTestCase):
             "bodyBytes": None,
             "connections": 1000,
             "queuedAnswers": 64,
+            "unheededBytes": 8388608,
             "paramsTimeout": 30,
             "bodyTimeout": 300,
             "writeTimeout": 600,

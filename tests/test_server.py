@@ -1190,6 +1190,72 @@ class BackPressureTests(ServerTestCase):
         self.assertEqual(producer.calls, ["pause", "resume"])
         self.assertEqual(transport.response().body, b"x" * 270000)
 
+    @table(
+        {
+            f"{limit}, {size} bytes": (limit, size, alive)
+            for limit, size, alive in (
+                (300, 299, True),
+                (300, 300, True),
+                (300, 301, False),
+                (0, 1, False),
+                (None, 1 << 24, True),
+            )
+        }
+    )
+    def test_heedlessProducer(self, limit: int | None, size: int, alive: bool) -> None:
+        """
+        A push producer that writes more than a little after it was told to
+        pause is stopped, its connection is cut off, and the log has one line
+        about it.
+        """
+        application = self.serve(later, limits=Limits(unheededBytes=limit))
+        transport = self.connect(ServerTransport(stalled=True))
+        transport.receive(GET)
+        request, producer = application.request, PushProducer()
+        ended = request.notifyFinish().addErrback(
+            lambda failure: producer.calls.append("ended")
+        )
+        request.registerProducer(producer, True)
+        request.write(b"x" * 200000)
+        self.assertEqual(producer.calls, ["pause"])
+        request.write(b"y" * (size - 1))
+        request.write(b"z")
+        request.write(b"")
+        transport.settle()
+        self.assertEqual(transport.connected, alive)
+        if alive:
+            self.assertEqual(producer.calls, ["pause"])
+            ended.addErrback(lambda failure: None)
+            return
+        self.assertEqual(producer.calls, ["pause", "stop", "ended"])
+        request.write(b"more")
+        (line,) = self.logged()
+        self.assertIn(f"{size} bytes were written after", line)
+        self.assertEqual(self.factory.connectionCount, 0)
+
+    def test_heededProducer(self) -> None:
+        """
+        What is written before a pause and after it does not count, however much
+        it is.
+        """
+        application = self.serve(later, limits=Limits(unheededBytes=100))
+        transport = self.connect(ServerTransport(stalled=True))
+        transport.receive(GET)
+        request, producer = application.request, PushProducer()
+        request.registerProducer(producer, True)
+        for _ in range(3):
+            request.write(b"x" * 200000)
+            request.write(b"x" * 60)
+            transport.drainAll()
+        self.assertEqual(producer.calls, ["pause", "resume"] * 3)
+        request.unregisterProducer()
+        request.write(b"x" * 200000)
+        request.write(b"without a producer")
+        request.finish()
+        transport.drainAll()
+        self.assertEqual(len(transport.response().body), 800198)
+        self.assertEqual(self.logged(), [])
+
     def test_registeredWhenFull(self) -> None:
         """
         A push producer that comes when the transport is full is paused.

@@ -89,6 +89,12 @@ class Limits:
         requests may be waiting to be sent while a request is in hand.  No web
         server is known to send even one of those then, the default is 64.  A
         connection beyond it is cut off.
+    @ivar unheededBytes: How many bytes the application may write after its push
+        producer was told to pause, until the web server has taken what waits;
+        L{None} for no limit.  The default, 8 MiB, is far more than the piece
+        that a producer may just be at.  Then the connection is cut off, because
+        nothing else would keep the producer from filling the memory.  What is
+        written without a producer does not count.
     @ivar paramsTimeout: In how many seconds the variables of a request must be
         complete, once its first byte has arrived; L{None} for no limit.  The
         default is 30: web servers send all of them at once.
@@ -113,6 +119,7 @@ class Limits:
     bodyBytes: int | None = None
     connections: int = 1000
     queuedAnswers: int = 64
+    unheededBytes: int | None = 8 * 1024 * 1024
     paramsTimeout: float | None = 30
     bodyTimeout: float | None = 300
     writeTimeout: float | None = 600
@@ -125,8 +132,10 @@ class Limits:
         for name in ("paramsBytes", "params", "nameLength", "connections"):
             if not getattr(self, name) >= 1:
                 raise ValueError(f"{name} must be at least 1: {getattr(self, name)!r}")
-        if self.bodyBytes is not None and not self.bodyBytes >= 0:
-            raise ValueError(f"bodyBytes can't be negative: {self.bodyBytes!r}")
+        for name in ("bodyBytes", "unheededBytes"):
+            size = getattr(self, name)
+            if size is not None and not size >= 0:
+                raise ValueError(f"{name} can't be negative: {size!r}")
         if self.queuedAnswers is None or not self.queuedAnswers >= 0:
             raise ValueError(f"queuedAnswers must be 0 or more: {self.queuedAnswers!r}")
         for name in ("paramsTimeout", "bodyTimeout", "writeTimeout", "idleTimeout"):

@@ -145,6 +145,15 @@ LIMIT_OPTIONS: Sequence[LimitOption] = (
         "read during a request; beyond that the connection is cut off.",
     ),
     LimitOption(
+        "max-unheeded-bytes",
+        "unheededBytes",
+        "bytes",
+        0,
+        "How many bytes the application may write after its push producer was told "
+        "to pause; beyond that the connection is cut off.",
+        isOptional=True,
+    ),
+    LimitOption(
         "params-timeout",
         "paramsTimeout",
         "seconds",

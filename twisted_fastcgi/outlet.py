@@ -283,6 +283,13 @@ class Outlet:
         if not self._streaming and not self._closed:
             self._register(streaming=True)
 
+    @property
+    def hasPaused(self) -> bool:
+        """
+        Whether the response has a push producer that was told to pause.
+        """
+        return self.full and self._streaming and self._producer is not None
+
     def stopProducer(self) -> None:
         """
         Stop the producer of the response, if there is one, and forget it.

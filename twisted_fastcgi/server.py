@@ -88,6 +88,8 @@ class FastCGIProtocol(Protocol):
     @ivar _closing: Whether nothing that comes in matters any more.
     @ivar _readingPaused: Whether the transport was told not to read.
     @ivar _queuedAnswers: How many answers wait in the full transport.
+    @ivar _unheededBytes: How much was written since the response's producer was
+        told to pause.
     @ivar _complained: Whether something about this peer is in the log.
     @ivar _stage: What the deadline is for.
     """
@@ -101,6 +103,7 @@ class FastCGIProtocol(Protocol):
         self._closing = False
         self._readingPaused = False
         self._queuedAnswers = 0
+        self._unheededBytes = 0
         self._complained = False
         self._stage = _BUSY
 
@@ -152,6 +155,7 @@ class FastCGIProtocol(Protocol):
         Go on after the transport was full.
         """
         self._queuedAnswers = 0
+        self._unheededBytes = 0
         self.pump()
 
     # Events
@@ -367,8 +371,27 @@ class FastCGIProtocol(Protocol):
 
         @param data: The piece.
         """
+        if self._outlet.full:
+            self._noteUnheeded(len(data))
         if not self._closing:
             self._outlet.write(self._connection.sendStdout(data))
+
+    def _noteUnheeded(self, size: int) -> None:
+        """
+        Give up a response whose producer does not do as it is told.
+        """
+        most = self.limits.unheededBytes
+        if self._closing or most is None or not self._outlet.hasPaused:
+            return
+        self._unheededBytes += size
+        if self._unheededBytes > most:
+            log.error(
+                "{peer}: the connection is cut off: {size} bytes were written after "
+                "the producer of the response was told to pause",
+                peer=self.peer,
+                size=self._unheededBytes,
+            )
+            self.abortConnection()
 
     def writeStderr(self, data: bytes) -> None:
         """
@@ -437,6 +460,7 @@ class FastCGIProtocol(Protocol):
         @param producer: The producer.
         @param streaming: Whether it is a push producer.
         """
+        self._unheededBytes = 0
         self._outlet.registerProducer(producer, streaming)
 
     def unregisterProducer(self) -> None:
