@@ -180,7 +180,24 @@ def program(name: str) -> str:
     """
     path = which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
     if path is None:
-        if os.environ.get("CI"):
-            raise AssertionError(f"{name} is missing: .ci/run has to install it")
-        raise SkipTest(f"{name} is not installed")
+        raise _missing(name)
     return path
+
+
+def installed(path: str) -> None:
+    """
+    Make sure that there is a file of an outside program.
+
+    @raise SkipTest: If it is missing, except in CI, where it must not be.
+    """
+    if not Path(path).exists():
+        raise _missing(path)
+
+
+def _missing(what: str) -> Exception:
+    """
+    Make the exception for something that is missing.
+    """
+    if os.environ.get("CI"):
+        return AssertionError(f"{what} is missing: .ci/run has to install it")
+    return SkipTest(f"{what} is not installed")

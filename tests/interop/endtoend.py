@@ -49,8 +49,10 @@ class EndToEnd(Mounted, Troubled):
         self.assertEqual(answer.body, b"Hello from the application.\n")
         self.assertEqual(answer.headers.get_all("Content-Type"), ["text/html"])
         self.assertEqual(len(answer.headers.get_all("Date")), 1)
-        (name,) = answer.headers.get_all("Server")
-        self.assertNotIn("Twisted", name)
+        # Not every web server tells its name.
+        names = answer.headers.get_all("Server", [])
+        self.assertTrue(len(names) <= 1, names)
+        self.assertNotIn("Twisted", "".join(names))
 
     @case("HEAD")
     async def test_head(self) -> None:
@@ -362,12 +364,20 @@ class EndToEnd(Mounted, Troubled):
     @case("connections are kept")
     async def test_kept(self) -> None:
         """
-        The web server keeps its connections to the application if it should.
+        The web server keeps its connections to the application if it should, at
+        least for one client.
         """
-        self.assertEqual((await self.ask(b"/echo")).shown["kept"], self.server.keeps)
-        before = await self.ask(b"/accepted")
-        await self.ask(b"/")
-        after = await self.ask(b"/accepted")
+
+        def inThread() -> list[Answer]:
+            answers = []
+            with self.connected() as connection:
+                for target in (b"/echo", b"/accepted", b"/", b"/accepted"):
+                    connection.sendall(self.request("GET", target))
+                    answers.append(read(connection))
+            return answers
+
+        echo, before, _, after = await deferToThread(inThread)
+        self.assertEqual(echo.shown["kept"], self.server.keeps)
         made = int(after.body) - int(before.body)
         self.assertEqual(made, 0 if self.server.keeps else 2)
         if not self.server.keeps:
@@ -418,7 +428,7 @@ class EndToEnd(Mounted, Troubled):
         50 clients at once: nobody is answered before all are waiting.
         """
         if not self.server.together:
-            self.observed("a process for each")
+            self.observed("one request at a time")
             return
 
         def inThread() -> list[Answer]:

@@ -37,7 +37,15 @@ from tempfile import mkdtemp
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
-from tests.programs import PATIENCE, ROOT, SCRIPTS, STOPPED, environment, program
+from tests.programs import (
+    PATIENCE,
+    ROOT,
+    SCRIPTS,
+    STOPPED,
+    environment,
+    installed,
+    program,
+)
 
 #: Where the recipes are.
 RECIPES = ROOT / "docs/deploy"
@@ -81,6 +89,10 @@ class WebServer:
     @ivar harness: What includes the recipe, a template, its path below this
         folder; nothing if the recipe is a whole configuration.
     @ivar environment: Variables of its environment: templates.
+    @ivar needs: Files without which it can't run so: modules of it.
+    @ivar wrapper: A command that runs the one with these arguments.
+    @ivar scripts: Programs that belong to the recipe, paths below
+        C{docs/deploy}, in which the same is replaced; they get into C{@FOLDER@}.
     @ivar mount: The option C{--mount} of the application.  Unless that is C{/}
         the application is at C{/app}.
     @ivar spawns: Whether it starts the application itself.
@@ -110,9 +122,12 @@ class WebServer:
     replaced: Mapping[str, str]
     harness: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+    needs: Sequence[str] = ()
+    wrapper: Sequence[str] = ()
+    scripts: Sequence[str] = ()
+    software: str = ""
     mount: str = "/"
     spawns: bool = False
-    software: str = ""
     keeps: bool = False
     streams: bool = True
     passesUploads: bool = False
@@ -249,17 +264,17 @@ async def webServer(server: WebServer) -> Running:
     @raise SkipTest: If it is not installed, except in CI, where it must be.
     """
     executable = program(server.program)
+    for path in server.needs:
+        installed(path)
     if server.name not in _started:
         running = Running()
         if server.spawns:
             log = running.folder / "application.log"
             socket = running.folder / "application.sock"
-            values = {
-                "SOCKET": str(socket),
-                "TWISTD": str(SCRIPTS / "twistd"),
-                "ROOT": str(ROOT),
-                "LOG": str(log),
-            }
+            # Whoever the program is run by.
+            log.touch()
+            log.chmod(0o666)
+            values = {"SOCKET": str(socket), "LOG": str(log)}
         else:
             behind = await application(server.mount)
             values, log = dict(behind.values), behind.log
@@ -283,28 +298,41 @@ async def _serve(
         FOLDER=str(running.folder),
         PORT=str(port),
         RECIPE=str(recipe),
+        ROOT=str(ROOT),
+        TWISTD=str(SCRIPTS / "twistd"),
     )
 
     def fill(template: str) -> str:
         return re.sub(r"@([A-Z]+)@", lambda found: values[found[1]], template)
 
-    recipe.write_text(replaced(server, fill))
+    for text, path in zip(replaced(server, fill), _files(server), strict=True):
+        copy = running.folder / path.name
+        copy.write_text(text)
+        copy.chmod(0o755 if copy != recipe else 0o644)
     if server.harness:
         whole.write_text(fill((_HERE / server.harness).read_text()))
-    arguments = map(fill, server.arguments)
+    command = [*server.wrapper, executable, *map(fill, server.arguments)]
     changes = {name: fill(value) for name, value in server.environment.items()}
-    await running.start([executable, *arguments], port, **changes)
+    await running.start(command, port, **changes)
 
 
-def replaced(server: WebServer, fill: Callable[[str], str]) -> str:
+def _files(server: WebServer) -> list[Path]:
     """
-    Put values into a recipe.
+    Tell where a recipe and its programs are.
+    """
+    return [RECIPES / path for path in (server.recipe, *server.scripts)]
+
+
+def replaced(server: WebServer, fill: Callable[[str], str]) -> list[str]:
+    """
+    Put values into a recipe and its programs.
 
     @param fill: Makes text of a template.
     @raise AssertionError: If something that should be replaced is not there.
     """
-    text = (RECIPES / server.recipe).read_text()
+    texts = [path.read_text() for path in _files(server)]
     for plain, template in server.replaced.items():
-        assert plain in text, f"there is no {plain!r} in {server.recipe}"
-        text = text.replace(plain, fill(template))
-    return text
+        found = any(plain in text for text in texts)
+        assert found, f"there is no {plain!r} in {server.recipe}"
+        texts = [text.replace(plain, fill(template)) for text in texts]
+    return texts

@@ -152,7 +152,7 @@ class Troubled(Client):
         A client that goes away while the application works.
         """
         if not self.server.together:
-            self.observed("a process for each")
+            self.observed("one request at a time")
             return
         isTold = "before" in self.server.tells
         token = await self.vanish(b"silent")
@@ -166,7 +166,7 @@ class Troubled(Client):
         A client that goes away in the midst of the answer.
         """
         if not self.server.together:
-            self.observed("a process for each")
+            self.observed("one request at a time")
             return
         isTold = "during" in self.server.tells
         token = await self.vanish(b"endless" if isTold else b"long")
