@@ -48,9 +48,10 @@ def _apache(
         # It does, but waits for the client's next piece before it reads an answer.
         passesUploads=False,
         tells=("during",),
-        # It does not pass on what length the application told.
-        hides=("brokenOff", "tooShort"),
-        lingers=("failedLate",),
+        # It does not pass on what length the application told, unless it is told
+        # to.
+        hides=() if keeps else ("brokenOff", "tooShort"),
+        lingers=("failedLate", "brokenOff", "tooShort") if keeps else ("failedLate",),
         paths=paths,
     )
 

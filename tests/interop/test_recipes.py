@@ -27,7 +27,7 @@ def run() -> Iterator[str]:
         for each in vars(module).values():
             server = getattr(each, "server", None)
             if isinstance(server, WebServer):
-                yield server.recipe
+                yield from (server.recipe, *server.scripts)
         names = vars(module).get("RECIPES", ())
         yield from names if isinstance(names, tuple) else ()
 
