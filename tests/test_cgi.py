@@ -1254,7 +1254,7 @@ class ResponseHeadTests(SynchronousTestCase):
         headers = Headers(
             {name: [b"1"] for name in (b"Server", b"Date", b"ETag", b"Content-Length")}
         )
-        drop = frozenset((b"server", b"date", b"content-length"))
+        drop = frozenset((b"Server", b"Date", b"Content-Length"))
         self.assertEqual(
             cgi.responseHead(200, b"OK", headers, drop=drop),
             b"ETag: 1\r\nStatus: 200 OK\r\n\r\n",

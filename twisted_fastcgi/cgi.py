@@ -75,7 +75,7 @@ _hostAndPort = re.compile(rb"(\[[^]]*\]|[^:]*):[0-9]*").fullmatch
 # The results of _headerName, _environName and _sentName: see _remember.
 _headerNames: dict[bytes, bytes] = {}
 _environNames: dict[bytes, str] = {}
-_sentNames: dict[bytes, tuple[bytes, bytes]] = {}
+_sentNames: dict[bytes, bytes] = {}
 _MOST_KNOWN = 1024
 _LONGEST_KNOWN = 64
 
@@ -516,7 +516,8 @@ def checkVariables(pairs: Pairs) -> None:
     @raise RemoteProtocolError: If there is a NUL anywhere, or a CR or LF in a
         name or in a value that is always on one line.
     """
-    if _isSuspicious(b"".join(chain.from_iterable(pairs))):
+    text = b"".join(chain.from_iterable(pairs))
+    if _NUL in text or _CR in text or _LF in text:
         for name, value in pairs:
             _checkVariable(name, value)
 
@@ -530,20 +531,13 @@ def checkRequest(pairs: Pairs, variables: Variables) -> None:
     @raise RemoteProtocolError: If one of them can't be what it should be.
     """
     # To look at all names and values at once takes 2 us, at each of them 10.
-    # If there is a repeated name, not all values are in the mapping.
-    if len(pairs) > len(variables) or _isSuspicious(
-        b"".join(variables) + b"".join(variables.values())
-    ):
+    text = b"".join([*variables, *variables.values()])
+    isSuspicious = _NUL in text or _CR in text or _LF in text
+    if isSuspicious or len(pairs) > len(variables):
+        # Of repeated names, not all values are in the mapping.
         checkVariables(pairs)
     if variables.get(b"CONTENT_TYPE"):
         checkContentType(variables)
-
-
-def _isSuspicious(text: bytes) -> bool:
-    """
-    Tell whether there is anything that needs a closer look.
-    """
-    return _NUL in text or _CR in text or _LF in text
 
 
 def checkContentType(variables: Variables) -> None:
@@ -603,7 +597,7 @@ def declaredLength(headers: Headers) -> int | None:
     return int(values[0])
 
 
-def _sentName(name: bytes) -> tuple[bytes, bytes]:
+def _sentName(name: bytes) -> bytes:
     """
     Tell how a response header is sent.
 
@@ -611,15 +605,14 @@ def _sentName(name: bytes) -> tuple[bytes, bytes]:
     section 6.3), for which web servers take it as it is written: the capitals
     that L{Headers} has made small are restored.
 
-    @return: The name in lower case, and how its lines begin; twice C{b""} if
-        it must not be passed on.
+    @return: How its lines begin; C{b""} if it must not be passed on.
     """
     lower = name.lower()
     if lower in _NEVER_SENT or _isToken(name) is None:
-        return b"", b""
+        return b""
     if lower.startswith(b"variable-"):
         name = b"Variable-" + name[9:].upper()
-    return lower, name + b": "
+    return name + b": "
 
 
 def responseHead(
@@ -649,27 +642,27 @@ def responseHead(
     @param statusFirst: Whether I{Status} is in the first line instead: in an
         Authorizer's answer there are web servers that forget all headers
         before it.
-    @param drop: The names of further headers to leave out, in lower case.
+    @param drop: The names of further headers to leave out, as L{Headers} writes
+        them.
     @return: The lines and the empty line that ends them.
     @raise LocalProtocolError: If C{code} is not the code of a final response.
     """
     status = _statusLine(code, reason)
     lines = [status] if statusFirst else []
     for name, values in headers.getAllRawHeaders():
-        try:
-            lower, start = _sentNames[name]
-        except KeyError:
-            lower, start = _remember(_sentNames, name, _sentName(name))
-        if lower and lower not in drop:
+        start = _sentNames.get(name)
+        if start is None:
+            start = _remember(_sentNames, name, _sentName(name))
+        if start and name not in drop:
+            if name == _CONTENT_TYPE and values:
+                mediaType = None
             for value in values:
                 lines.append(start + value.translate(_BLANK) + b"\r\n")
-                if lower == b"content-type":
-                    mediaType = None
     if mediaType is not None:
         lines.append(b"Content-Type: " + mediaType.translate(_BLANK) + b"\r\n")
     if length == _NOT_LOOKED:
         length = declaredLength(headers)
-    if length is not None and code != 204 and b"content-length" not in drop:
+    if length is not None and code != 204 and _CONTENT_LENGTH not in drop:
         lines.append(b"Content-Length: %d\r\n" % length)
     lines.append(b"\r\n" if statusFirst else status + b"\r\n")
     return b"".join(lines)

@@ -507,7 +507,7 @@ class RequestChannel:
         if self._isLean and self._path != b"*":
             return ()
         named = headers.getRawHeaders(b"server") == [twistedVersion]
-        return (b"date", b"server") if named else (b"date",)
+        return (b"Date", b"Server") if named else (b"Date",)
 
     def flush(self) -> None:
         """
@@ -541,7 +541,7 @@ class RequestChannel:
         if self._command == b"HEAD":
             body = b""
         self._request = None
-        self._over()
+        self.connected = False
         if len(body) < _SMALL:
             data += body
         else:

@@ -259,7 +259,8 @@ class FastCGIRequest(Request):
             self.postpath = list(map(unquote_to_bytes, self.postpath))
         try:
             found = site.getResourceFor(self)
-            if _IEncodingResource.providedBy(found):
+            # Nearly always the first look, which costs next to nothing, will do.
+            if hasattr(found, "getEncoder") and _IEncodingResource.providedBy(found):
                 self._encoder = found.getEncoder(self)
             self.render(found)
         except BaseException:

@@ -12,6 +12,7 @@ import math
 import os
 import re
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from twisted.application.service import IService, IServiceCollection, MultiService
@@ -409,11 +410,16 @@ def _reactor() -> Any:
 class _HeaderSite(Site):
     """
     A site that adds header fields to all responses.
-
-    @ivar extraHeaders: Their names and values.
     """
 
-    extraHeaders: Iterable[tuple[str, str]] = ()
+    def __init__(
+        self, headers: Iterable[tuple[str, str]], *args: Any, **kwargs: Any
+    ) -> None:
+        """
+        @param headers: Their names and values.
+        """
+        super().__init__(*args, **kwargs)
+        self._headers = headers
 
     def getResourceFor(self, request: Request) -> IResource:
         """
@@ -422,7 +428,7 @@ class _HeaderSite(Site):
         @param request: The request.
         @return: The resource that is to render it.
         """
-        for name, value in self.extraHeaders:
+        for name, value in self._headers:
             request.responseHeaders.addRawHeader(name, value)
         resource: IResource = super().getResourceFor(request)
         return resource
@@ -471,7 +477,8 @@ def _makePreview(options: Options, factory: FastCGIFactory) -> IService:
 
 def _makeFactory(options: Options) -> FastCGIFactory:
     request = FastCGIRequest if options["pool"] is None else FastCGIWSGIRequest
-    site = _HeaderSite(
+    makeSite = partial(_HeaderSite, options["headers"]) if options["headers"] else Site
+    site = makeSite(
         options["root"],
         request,
         logPath=options["logfile"],
@@ -479,7 +486,6 @@ def _makeFactory(options: Options) -> FastCGIFactory:
     )
     site.noisy = False
     site.displayTracebacks = bool(options["display-tracebacks"])
-    site.extraHeaders = options["headers"]
     factory = FastCGIFactory(site, limits=limitsFrom(options))
     if options["logfile"] is None:
         factory.loggingSite = None
