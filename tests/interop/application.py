@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any
@@ -93,6 +94,7 @@ def echo(request: Any) -> bytes:
         "digest": sha256(body).hexdigest(),
         "kept": request.channel.persistent,
         "software": IFastCGIRequest(request).params[b"SERVER_SOFTWARE"],
+        "user": IFastCGIRequest(request).params.get(b"REMOTE_USER", b""),
     }
     request.setHeader(b"Content-Type", b"application/json")
     return json.dumps(_text(shown)).encode("ascii")
@@ -178,8 +180,8 @@ class CountingFactory(FastCGIFactory):
 
     made = 0
 
-    def __init__(self, site: Any, **_: Any) -> None:
-        super().__init__(site, limits=Limits(bodyBytes=LIMIT))
+    def __init__(self, site: Any, limits: Limits) -> None:
+        super().__init__(site, limits=replace(limits, bodyBytes=LIMIT))
 
     def buildProtocol(self, addr: Any) -> Any:
         """

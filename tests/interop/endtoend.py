@@ -326,6 +326,43 @@ class EndToEnd(Mounted, Troubled):
         (host,) = headers["Host"]
         self.assertEqual(host.partition(":")[0], "www.example.com")
 
+    async def passed(self, field: str, name: str, value: str) -> None:
+        """
+        A header field is passed on, or is not.
+
+        @param name: What the application finds it as.
+        """
+        shown = (await self.ask(b"/echo", fields=[(field, value)])).shown
+        passes = field.lower() in self.server.passes
+        self.assertEqual(shown["headers"].get(name), [value] if passes else None)
+        if not passes:
+            self.observed("left out")
+
+    @case("header field with an underscore")
+    async def test_underscore(self) -> None:
+        """
+        A field whose name could pass for another one's.
+        """
+        await self.passed("X_Underscore", "X-Underscore", "value")
+
+    @case("Authorization is passed on")
+    async def test_authorization(self) -> None:
+        """
+        A name and a password, for an application that checks them.
+        """
+        await self.passed("Authorization", "Authorization", "Basic Ym9iOmJvYg==")
+
+    @case("REMOTE_USER is somebody who was checked")
+    async def test_user(self) -> None:
+        """
+        Where nobody has checked a password, there is no user.
+        """
+        fields = [("Authorization", "Basic Ym9iOmJvYg==")]
+        user = (await self.ask(b"/echo", fields=fields)).shown["user"]
+        self.assertEqual(user, "bob" if self.server.believes else "")
+        if self.server.believes:
+            self.observed("anybody")
+
     @case("response headers of 3.8 kB")
     async def test_largeHead(self) -> None:
         """

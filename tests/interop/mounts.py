@@ -217,8 +217,6 @@ class Mounted(Client):
 class Refusing(Client):
     """
     Tests for a web server that lets nobody get to C{/private}.
-
-    @cvar open: The same web server without such a rule.
     """
 
     @case("no spelling gets past an access rule")
@@ -230,10 +228,11 @@ class Refusing(Client):
         self.assertEqual((await self.ask(b"/private")).status, 403)
         self.assertEqual((await self.ask(b"/echo")).status, 200)
         for spelling in SPELLINGS:
-            answer = await self.send(self._spelled(spelling))
+            answer = await self.send(self._spelled(self.server.prefix + spelling))
             self.assertNotIn(b"secret", answer.body, spelling)
         for start in (b"http://www.example.com", b"http://a:b@c:1/", b"HTTP://x/.//"):
-            answer = await self.send(self._spelled(start + b"/private"))
+            path = self.server.prefix + b"/private"
+            answer = await self.send(self._spelled(start + path))
             self.assertNotIn(b"secret", answer.body, start)
 
     def _spelled(self, target: bytes) -> bytes:

@@ -108,6 +108,10 @@ class WebServer:
     @ivar lingers: Which of them, if the connection of the client is to be kept,
         is seen only when that has been idle for too long.
     @ivar chunked: The status of a chunked upload of 200 kB.
+    @ivar passes: Which header fields, in small letters, it passes on, of those
+        that some do not.
+    @ivar believes: Whether it tells the application the name of a user whom
+        nobody has asked for a password.
     @ivar together: Whether one process of the application has several requests
         at a time.
     @ivar paths: What becomes of odd paths, if it is not as usual: the segments
@@ -135,6 +139,8 @@ class WebServer:
     hides: Collection[str] = ()
     lingers: Collection[str] = ()
     chunked: int = 200
+    passes: Collection[str] = ("authorization", "x_underscore")
+    believes: bool = False
     together: bool = True
     paths: Mapping[str, Sequence[str] | int] = field(default_factory=dict)
 

@@ -110,3 +110,21 @@ class RefusingLighttpdTests(Refusing, TestCase):
     """
 
     server = _lighttpd("lighttpd, rules", "rules")
+
+
+class ScriptRefusingLighttpdTests(Refusing, TestCase):
+    """
+    lighttpd with an access rule for a part of an application at C{/app}.
+    """
+
+    server = _lighttpd(
+        "lighttpd, rules and script",
+        "rules",
+        {
+            '"/" =>': '"/app" =>',
+            '"^/private"': '"^/app/private"',
+            '"fix-root-scriptname" => "enable"': "",
+            "/run/app.sock": "@SOCKET@",
+        },
+        mount="script-name",
+    )

@@ -7,6 +7,8 @@ C{twistd fastcgi} behind nginx with its own C{fastcgi_params}.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from twisted.trial.unittest import TestCase
 
 from tests.interop.endtoend import EndToEnd
@@ -15,10 +17,17 @@ from tests.interop.servers import WebServer
 
 
 def _nginx(
-    name: str, recipe: str, mount: str = "/", keeps: bool = False, passes: bool = False
+    name: str,
+    recipe: str,
+    mount: str = "/",
+    keeps: bool = False,
+    passes: bool = False,
+    moved: Collection[tuple[str, str]] = (),
 ) -> WebServer:
     """
     Describe nginx with one of the recipes.
+
+    @param moved: Paths in the recipe that are to be other ones.
     """
     byTCP = recipe == "tcp"
     plain = "127.0.0.1:9000" if byTCP else "/run/app.sock"
@@ -31,6 +40,7 @@ def _nginx(
             "listen 80;": "listen 127.0.0.1:@PORT@;",
             "include fastcgi_params;": "include /etc/nginx/fastcgi_params;",
             plain: "127.0.0.1:@TCP@" if byTCP else "@SOCKET@",
+            **{f"location {path} {{": f"location {new} {{" for path, new in moved},
         },
         harness="nginx/nginx.conf",
         mount=mount,
@@ -38,6 +48,8 @@ def _nginx(
         # It can't tell the end of a response from the loss of a connection.
         hides=() if keeps else ("failedLate",),
         passesUploads=passes,
+        passes=("authorization",),
+        believes=True,
     )
 
 
@@ -95,3 +107,16 @@ class RefusingNginxTests(Refusing, TestCase):
     """
 
     server = _nginx("nginx, rules", "rules")
+
+
+class PrefixedRefusingNginxTests(Refusing, TestCase):
+    """
+    nginx with an access rule for a part of an application at C{/app}.
+    """
+
+    server = _nginx(
+        "nginx, rules and prefix",
+        "rules",
+        "/app",
+        moved=[("/", "/app"), ("/private", "/app/private")],
+    )
