@@ -52,6 +52,7 @@ def _apache(
         # to.
         hides=() if keeps else ("brokenOff", "tooShort"),
         lingers=("failedLate", "brokenOff", "tooShort") if keeps else ("failedLate",),
+        passes=(),
         paths=paths,
     )
 
