@@ -58,13 +58,17 @@ class EndToEnd(Mounted, Troubled):
     async def test_head(self) -> None:
         """
         A C{HEAD} has the header of a C{GET}, no body, and leaves the client's
-        connection in order.
+        connection in order, unless it is announced that that ends.
         """
 
         def inThread() -> list[Answer]:
-            answers = []
-            with self.connected() as connection:
+            answers: list[Answer] = []
+            with ExitStack() as stack:
+                connection = stack.enter_context(self.connected())
                 for method in ("HEAD", "GET", "HEAD", "GET"):
+                    if answers and answers[-1].headers["Connection"] == "close":
+                        connection = stack.enter_context(self.connected())
+                        self.observed("ends the client's connection")
                     connection.sendall(self.request(method, b"/"))
                     answers.append(read(connection, method))
             return answers
