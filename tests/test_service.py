@@ -11,6 +11,7 @@ import atexit
 import errno
 import os
 import socket
+from collections.abc import Callable
 from threading import Event, current_thread
 from typing import Any
 
@@ -31,6 +32,7 @@ from twisted.internet.endpoints import (
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IListeningPort, IStreamServerEndpoint
 from twisted.internet.protocol import ServerFactory
+from twisted.internet.task import Clock
 from twisted.internet.testing import (
     AccumulatingProtocol,
     EventLoggingObserver,
@@ -459,32 +461,67 @@ class StopTests(StubMixin, SynchronousTestCase):
         self.assertEqual(self.events[2:], ["stop", "stop pool"])
         self.assertIsNone(self.successResultOf(stopped))
 
+    def stopWorking(self, work: Callable[[], object]) -> tuple[Any, Any, Any, Any]:
+        """
+        Stop a service with a thread that is at work.
+
+        @return: The pool, the clock, what the stop returns, and the list of
+            what is logged.
+        """
+        begun, clock = Event(), Clock()
+
+        def begin() -> None:
+            begun.set()
+            work()
+
+        pool = ThreadPool(0, 1)
+        reactor: Any = clock
+        service = self.service(pool=pool, reactor=reactor, grace=5.0)
+        service.startService()
+        pool.callInThread(begin)
+        self.assertTrue(begun.wait(60))
+        events: list[Any] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        stopped = service.stopService()
+        self.factory.drained.callback(None)
+        self.assertNoResult(stopped)
+        return pool, clock, stopped, events
+
+    def test_threadAtWork(self) -> None:
+        """
+        What a thread does after the last response may take its time, within
+        the grace.
+        """
+        end = Event()
+        pool, clock, stopped, events = self.stopWorking(lambda: end.wait(60))
+        clock.advance(4.0)
+        self.assertNoResult(stopped)
+        end.set()
+        while pool.working:
+            pass
+        clock.advance(0.1)
+        self.assertIsNone(self.successResultOf(stopped))
+        self.assertFalse(any(thread.is_alive() for thread in pool.threads))
+        self.assertEqual(events, [])
+
     def test_threadThatHangs(self) -> None:
         """
-        A thread that has not ended its work is neither waited for, nor does it
-        keep the process from ending.
+        A thread that has not ended its work by then is neither waited for, nor
+        does it keep the process from ending.
         """
-        begun, end = Event(), Event()
+        end = Event()
         daemonic: list[bool] = []
 
         def work() -> None:
             daemonic.append(current_thread().daemon)
-            begun.set()
             end.wait(60)
 
-        pool = ThreadPool(0, 1)
-        service = self.service(pool=pool)
-        service.startService()
-        pool.callInThread(work)
-        self.assertTrue(begun.wait(60))
-        warnings: list[Any] = []
-        globalLogPublisher.addObserver(warnings.append)
-        self.addCleanup(globalLogPublisher.removeObserver, warnings.append)
-        stopped = service.stopService()
-        self.factory.drained.callback(None)
+        pool, clock, stopped, events = self.stopWorking(work)
+        clock.advance(6.0)
         self.assertIsNone(self.successResultOf(stopped))
         self.assertEqual(daemonic, [True])
-        self.assertEqual([event.get("count") for event in warnings], [1])
+        self.assertEqual([event.get("count") for event in events], [1])
         end.set()
         pool.stop()
 

@@ -35,6 +35,7 @@ from twisted.internet.interfaces import (
     IReactorCore,
     IStreamServerEndpoint,
 )
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
@@ -57,6 +58,9 @@ _EXPOSED = (
     "whoever can reach {address} is believed whatever it says of a request: list who "
     "may connect (--allow), or listen on 127.0.0.1 or a Unix socket"
 )
+
+#: Seconds until it is looked again whether threads have ended their work.
+_INTERVAL = 0.02
 
 _EXAMPLES = (
     "endpoints look like unix:/run/app.sock:mode=660 or tcp:9000:interface=127.0.0.1"
@@ -272,7 +276,8 @@ class FastCGIService(Service):
         @param pool: A thread pool for the application: it starts with this
             service and stops after the last request.
         @param reactor: What is stopped when an endpoint that takes its time
-            cannot listen in the end; by default the global reactor.
+            cannot listen in the end, and tells how late it is; by default the
+            global reactor.
         """
         self._endpoints: Sequence[IStreamServerEndpoint] = tuple(endpoints)
         self._factory = factory
@@ -318,12 +323,15 @@ class FastCGIService(Service):
         Stop listening, then let active requests finish for at most C{grace}
         seconds, then close all connections.
 
-        @return: Fires when no connection is left.
+        @return: Fires when no connection is left, nor a thread at work whose
+            time is not over.
         """
         super().stopService()
         if not self._open:
             return succeed(None)
         self._open = False
+        if self._pool is not None:
+            self._deadline = self._clock().seconds() + self._grace
         stopped = self._closePorts()
         stopped.addCallback(lambda _: self._factory.drain(self._grace))
         stopped.addErrback(self._logFailure, "the drain failed")
@@ -379,11 +387,14 @@ class FastCGIService(Service):
         self._log.critical("{problem}", problem=problem)
         # What runs the reactor exits with 0 whoever stopped it.
         atexit.register(_exitInFailure)
+        self._clock().stop()
+
+    def _clock(self) -> Any:
         if self._reactor is None:
             from twisted.internet import reactor
 
             self._reactor = cast(IReactorCore, reactor)
-        self._reactor.stop()
+        return self._reactor
 
     def _giveUp(self) -> None:
         self._open = False
@@ -405,20 +416,25 @@ class FastCGIService(Service):
     def _logFailure(self, failure: Failure, what: str) -> None:
         self._log.failure(what, failure=failure)
 
-    def _finish(self, _: object) -> None:
+    def _finish(self, _: object) -> Deferred[None] | None:
         self._factory.doStop()
-        if self._pool is not None:
-            self._stopPool(self._pool)
+        return None if self._pool is None else self._stopPool(self._pool)
 
-    def _stopPool(self, pool: ThreadPool) -> None:
+    def _stopPool(self, pool: ThreadPool) -> Deferred[None] | None:
         """
-        Stop the threads, unless one has not ended its work in time: to stop
-        them is to wait for it.  They do not keep the process from ending.
+        Stop the threads.  What they do after the response has as much time as
+        that.  One that does not end its work is left alone: to stop it is to
+        wait for it.  It does not keep the process from ending.
         """
-        if pool.working:
+        clock = self._clock()
+        if not pool.working:
+            pool.stop()
+        elif clock.seconds() < self._deadline:
+            again: Deferred[None] = deferLater(clock, _INTERVAL)
+            return again.addCallback(lambda _: self._stopPool(pool))
+        else:
             self._log.warn(
                 "{count} threads of the application are left at work",
                 count=len(pool.working),
             )
-        else:
-            pool.stop()
+        return None
