@@ -179,6 +179,9 @@ class EndToEnd(Mounted, Troubled):
         Server-sent events arrive when they are sent, or at the end if the web
         server keeps them until then.
         """
+        if not self.server.together:
+            self.observed("one request at a time")
+            return
         token = uuid4().hex.encode("ascii")
 
         def inThread() -> bytes:

@@ -1,0 +1,2 @@
+#!/bin/sh
+exec twistd --nodaemon --pidfile= fastcgi --mount script-name --resource hello.Hello
