@@ -436,7 +436,9 @@ class PauseTests(ChannelTestCase):
                 super().handleContentChunk(data)
 
         self.serveWith(Reentrant, wholeBody)
-        transport = self.exchange(begun(), piece(b"01") + piece(b"2") + piece(BODY[3:]))
+        between = wire.record(wire.STDIN, 7, b"of no request")
+        body = between.join([piece(b"01"), piece(b"2"), piece(BODY[3:])])
+        transport = self.exchange(begun(), body)
         self.assertEqual(order, [b"01", "done", b"2", "done", BODY[3:], "done"])
         self.assertEqual(transport.response().body, BODY)
 

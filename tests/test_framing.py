@@ -17,7 +17,7 @@ from tests.tables import CountedBytes, TableTestCase, countCalls, moderately, ta
 from twisted_fastcgi.errors import RemoteProtocolError
 from twisted_fastcgi.framing import RecordReader
 
-HEADER, PASS, GATHER, COLLECT, COLLECT8, IGNORE, FAIL, FAIL_LATE = range(8)
+HEADER, PASS, JOIN, GATHER, COLLECT, COLLECT8, IGNORE, FAIL, FAIL_LATE = range(9)
 
 Record = tuple[int, int, bytes]
 Told = tuple[str, int, bytes]
@@ -39,6 +39,10 @@ class Reader(RecordReader[Told]):
     ) -> Told | None:
         if type_ == PASS:
             self._pass(lambda piece: ("piece", requestId, piece))
+        elif type_ == JOIN:
+            self._passJoined(
+                lambda piece: ("joined", requestId, piece), type_, requestId
+            )
         elif type_ == GATHER:
             self._pass(self.gathered.extend)
         elif type_ == COLLECT:
@@ -67,6 +71,8 @@ def told(type_: int, requestId: int, content: bytes) -> list[Told]:
     """
     if type_ == PASS:
         return [("piece", requestId, content)] if content else []
+    if type_ == JOIN:
+        return [("joined", requestId, content)] if content else []
     if type_ in (COLLECT, COLLECT8):
         return [("all", requestId, content[:8] if type_ == COLLECT8 else content)]
     return [("header", requestId, b"")] if type_ == HEADER else []
@@ -78,7 +84,7 @@ def joined(events: list[Told]) -> list[Told]:
     """
     found: list[Told] = []
     for event in events:
-        if event[0] == "piece" and found and found[-1][:2] == event[:2]:
+        if event[0] in ("piece", "joined") and found and found[-1][:2] == event[:2]:
             event = (*event[:2], found.pop()[2] + event[2])
         found.append(event)
     return found
@@ -326,6 +332,63 @@ class ErrorTests(TableTestCase):
             self.assertLess(kept(reader), 8)
 
 
+class JoinTests(TableTestCase):
+    """
+    Content that is handed on in pieces as large as can be.
+    """
+
+    @table(
+        {
+            "one": ([b"a"], b"", [b"a"]),
+            "several": ([b"a", b"bc", b"d" * 300], b"", [b"abc" + b"d" * 300]),
+            "empty": ([b"a", b"", b"b"], b"", [b"a", b"b"]),
+            "part of the next": (
+                [b"a"],
+                wire.record(JOIN, 1, b"bc", padding=0)[:-1],
+                [b"ab"],
+            ),
+            "header of the next": ([b"a"], wire.record(JOIN, 1, b"b")[:8], [b"a"]),
+            "part of a header": ([b"a"], wire.record(JOIN, 1, b"b")[:7], [b"a"]),
+            "another id": ([b"a"], wire.record(JOIN, 2, b"b"), [b"a", b"b"]),
+            "another type": ([b"a"], wire.record(PASS, 1, b"b"), [b"a", b"b"]),
+        }
+    )
+    def test_table(
+        self, contents: list[bytes], more: bytes, expected: list[bytes]
+    ) -> None:
+        """
+        What has been received of records of the same type and id is one piece,
+        whatever their padding is.
+        """
+        for padding in (None, 0, 1, 255):
+            sent = [wire.record(JOIN, 1, each, padding=padding) for each in contents]
+            reader = Reader()
+            reader.receiveData(b"".join(sent) + more)
+            pieces = [piece for _, _, piece in wire.pull(reader)]
+            self.assertEqual(pieces, expected)
+
+    def test_before(self) -> None:
+        """
+        It is handed on before a record that ends the connection, and does not
+        hide it.
+        """
+        reader = Reader()
+        sent = wire.record(JOIN, 1, b"a") * 2
+        reader.receiveData(sent + wire.record(JOIN, 1, b"b", version=2))
+        self.assertEqual(reader.nextEvent(), ("joined", 1, b"aa"))
+        self.assertRaises(RemoteProtocolError, reader.nextEvent)
+
+    def test_large(self) -> None:
+        """
+        A piece of one record alone is not copied twice.
+        """
+        data = CountedBytes(wire.record(JOIN, 1, b"x" * 60000)[:-9])
+        reader = Reader()
+        reader.receiveData(data)
+        wire.pull(reader)
+        self.assertLess(data.counter[0], 61000)
+
+
 class CostTests(TableTestCase):
     """
     Time and memory are in proportion to what was received.
@@ -351,7 +414,14 @@ class CostTests(TableTestCase):
             wire.pull(reader)
         self.assertLessEqual(counted.counter[0], 10 * len(sent))
 
-    @table({"collected": (COLLECT,), "ignored": (IGNORE,), "passed": (PASS,)})
+    @table(
+        {
+            "collected": (COLLECT,),
+            "ignored": (IGNORE,),
+            "passed": (PASS,),
+            "joined": (JOIN,),
+        }
+    )
     def test_tinyReads(self, type_: int) -> None:
         """
         A large record that comes byte by byte costs the same for each

@@ -30,6 +30,8 @@ from tests.transports import (
     PushProducer,
     ServerTestCase,
     ServerTransport,
+    SocketPeer,
+    SocketReactor,
     TCPServerTransport,
     later,
 )
@@ -2068,6 +2070,61 @@ class WholeRequestTests(ServerTestCase):
         self.assertTrue(transport.connected)
         self.advance(4)
         self.assertClosed(transport)
+
+
+class ReadSizeTests(ServerTestCase):
+    """
+    How much is read at a time.
+    """
+
+    def start(self, overTCP: bool, size: int) -> SocketPeer:
+        """
+        Send the first half of a body.
+        """
+        self.clock = SocketReactor()
+        self.serve(readAll)
+        protocol = self.factory.buildProtocol(None)
+        peer = SocketPeer(self.clock, protocol, overTCP=overTCP)
+        self.addCleanup(peer.close)
+        variables = wire.variables(REQUEST_METHOD=b"POST", CONTENT_LENGTH=b"%d" % size)
+        half = wire.stdin(bytes(size // 2), end=False)
+        peer.send(wire.beginRequest() + wire.params(variables) + half)
+        return peer
+
+    @table({"Unix": (False,), "TCP": (True,)})
+    def test_large(self, overTCP: bool) -> None:
+        """
+        Of a body that comes in as fast as it is read more is read at a time;
+        afterwards it is as before.
+        """
+        peer = self.start(overTCP, 400000)
+        self.assertEqual(peer.transport.bufferSize, 262144)
+        peer.send(wire.stdin(bytes(200000)))
+        self.assertEqual(wire.response(peer.readAll()).body, b"400000")
+        self.assertEqual(peer.transport.bufferSize, 65536)
+
+    def test_small(self) -> None:
+        """
+        A small body is no reason for it.
+        """
+        peer = self.start(False, 60000)
+        self.assertEqual(peer.transport.bufferSize, 65536)
+
+    def test_noBody(self) -> None:
+        """
+        Neither are many requests at a time.
+        """
+        peer = self.start(False, 0)
+        peer.send(GET * 500)
+        self.assertEqual(peer.transport.bufferSize, 65536)
+
+
+def readAll(request: Any) -> bytes:
+    """
+    Tell the size of a request's body.
+    """
+    request.content.seek(0)
+    return b"%d" % len(request.content.read())
 
 
 class LimitTests(ServerTestCase):

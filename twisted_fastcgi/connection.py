@@ -667,7 +667,7 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
         if type_ == _PARAMS:
             return self._startParams(contentLength)
         self._stream = type_
-        self._pass(self._takeStream)
+        self._passJoined(self._takeStream, type_, self.requestId)
         return None
 
     def _takeStream(self, piece: bytes) -> StreamReceived:

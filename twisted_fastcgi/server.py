@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, cast
 
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import (
@@ -49,6 +50,10 @@ log = Logger()
 
 #: How often the deadlines of all connections are looked at, in seconds.
 _SWEEP_INTERVAL = 1.0
+
+#: How much a transport reads at a time, in bytes, and how much of a large body.
+_READ_SIZE = FileDescriptor.bufferSize
+_LARGE_READ_SIZE = 262144
 
 #: For how long a kept connection without a request is still open after the
 #: server has begun to stop, in seconds: a request that is on its way then gets
@@ -87,6 +92,7 @@ class FastCGIProtocol(Protocol):
         off does not pull the next one in the midst of it.
     @ivar _closing: Whether nothing that comes in matters any more.
     @ivar _readingPaused: Whether the transport was told not to read.
+    @ivar _readingMore: Whether it was told to read more at a time than usual.
     @ivar _queuedAnswers: How many answers wait in the full transport.
     @ivar _unheededBytes: How much was written since the response's producer was
         told to pause.
@@ -103,6 +109,7 @@ class FastCGIProtocol(Protocol):
         self._closing = False
         self._readingPaused = False
         self._queuedAnswers = 0
+        self._readingMore = False
         self._unheededBytes = 0
         self._complained = False
         self._stage = _BUSY
@@ -134,6 +141,8 @@ class FastCGIProtocol(Protocol):
             if request is not None:
                 self._serve(request)
                 return
+        if len(data) >= _READ_SIZE:
+            self._readMore()
         self._connection.receiveData(data)
         self.pump()
 
@@ -540,6 +549,23 @@ class FastCGIProtocol(Protocol):
             self._closing = True
             self._outlet.close()
 
+    def _readMore(self) -> None:
+        """
+        Have the transport read more at a time, as long as a body comes in
+        faster than it is read: that takes two thirds of the time.
+        """
+        transport = self._transport
+        if self._channel is not None and isinstance(transport, FileDescriptor):
+            transport.bufferSize = _LARGE_READ_SIZE
+            self._readingMore = True
+
+    def _readLess(self) -> None:
+        """
+        Have the transport read as much at a time as it usually does.
+        """
+        self._transport.bufferSize = _READ_SIZE
+        self._readingMore = False
+
     # Deadlines
 
     def _setDeadline(self) -> None:
@@ -554,6 +580,8 @@ class FastCGIProtocol(Protocol):
         """
         Begin to wait for something.
         """
+        if self._readingMore and stage is not _BODY:
+            self._readLess()
         self._stage = stage
         timeout = self._timeout(stage)
         if timeout is None:
