@@ -12,6 +12,7 @@ from typing import Any
 from unittest import SkipTest
 
 from twisted.internet.defer import Deferred
+from twisted.logger import LogLevel
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IRequest
 from twisted.web.resource import EncodingResourceWrapper, Resource
@@ -474,6 +475,40 @@ class LikeAnyOtherTests(ServerTestCase):
             names = {name for name, _ in answer.headers}
             self.assertFalse({b"Server", b"Date"} & names)
         self.assertEqual(application.requests, [])
+
+
+class MessageTests(ServerTestCase):
+    """
+    What a L{FastCGIRequest} is called in messages.
+    """
+
+    def test_ordinary(self) -> None:
+        """
+        It tells as much as any other request does.
+        """
+        application = self.serve()
+        self.exchange(GET)
+        found = repr(application.request)
+        other = Request(application.request._fastcgi)
+        other.method, other.uri, other.clientproto = b"GET", b"/", b"HTTP/1.1"
+        expected = repr(other).replace("<Request", "<FastCGIRequest")
+        where = f"{id(other):#x}", f"{id(application.request):#x}"
+        self.assertEqual(found, expected.replace(*where))
+        self.assertIn("no method", repr(FastCGIRequest(None)))
+
+    def test_strange(self) -> None:
+        """
+        It is one line of ASCII, whatever the client has sent: so a message
+        about it can be written, and is one line.
+        """
+        application = self.serve()
+        uri = b"/\x81\xff\\n"
+        self.exchange(wire.request(wire.variables(uri, REQUEST_METHOD=b"HEAD")))
+        found = repr(application.request)
+        self.assertTrue(found.isascii() and found.isprintable(), found)
+        (line,) = self.logged(LogLevel.info)
+        self.assertIn("is returning a message body", line)
+        self.assertTrue(line.isascii() and line.isprintable(), line)
 
 
 class FailureTests(ServerTestCase):
