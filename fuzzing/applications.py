@@ -155,7 +155,7 @@ class Application(Resource):
                 (request.method, request.uri, request.path, request.clientproto),
                 (request.postpath, request.args, request.content.read()),
                 (str(request.getClientAddress()), str(request.getHost())),
-                (request.isSecure(), request.prePathURL()),
+                (request.isSecure(), request.prepath),
                 (request.getUser(), request.getPassword(), request.getCookie(b"a")),
                 (request.getRequestHostname(), request.received_cookies),
                 list(request.requestHeaders.getAllRawHeaders()),

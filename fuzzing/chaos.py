@@ -274,6 +274,7 @@ def checkLogged(event: LogEvent) -> None:
     """
     text = formatEvent(event)
     assert text.isprintable(), f"it logs {text!r}"
+    assert "nable to format" not in text and "unformattable" not in text, text
     if event.get("log_level") is LogLevel.critical:
         failure = event.get("log_failure")
         planned = failure is not None and failure.check(Planned)
