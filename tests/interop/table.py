@@ -139,17 +139,29 @@ def _yesFirst(outcome: str) -> tuple[bool, str]:
 
 def _details(found: Outcomes) -> str:
     """
-    Write a table for each family.
+    Write the tables of each family: one for the servers that were put through
+    everything, and one for those that are about paths alone.
     """
     text = ""
     for name, servers in _families(found).items():
-        rows = [
-            [case, *(found[server].get(case, "") for server in servers)]
-            for case in _cases(found, servers)
-        ]
-        heads = [server.partition(", ")[2] or "plain" for server in servers]
-        text += f"{name}\n{'~' * len(name)}\n\n" + _rows(["", *heads], rows) + "\n"
+        text += f"{name}\n{'~' * len(name)}\n\n"
+        for isWhole in (True, False):
+            some = [each for each in servers if _isWhole(found[each]) is isWhole]
+            rows = [
+                [case, *(found[server].get(case, "") for server in some)]
+                for case in _cases(found, some)
+            ]
+            heads = [server.partition(", ")[2] or "plain" for server in some]
+            text += _rows(["", *heads], rows) if rows else ""
+        text += "\n"
     return text
+
+
+def _isWhole(ends: Mapping[str, str]) -> bool:
+    """
+    Tell whether a server was put through more than what is about paths.
+    """
+    return any(CASES.get(case) != mounts.__name__ for case in ends)
 
 
 def render(found: Outcomes, versions: Mapping[str, str]) -> str:
