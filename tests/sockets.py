@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.internet.testing import EventLoggingObserver, MemoryReactorClock
 from twisted.logger import globalLogPublisher
+from twisted.python.failure import Failure
 
 from twisted_fastcgi.endpoints import InheritedEndpoint
 
@@ -40,6 +43,8 @@ class GreeterFactory(ServerFactory):
     Counts what is built.
 
     @ivar built: The addresses that protocols were built for.
+    @ivar greeters: Those that have said hello.
+    @ivar greeted: Called when one has.
     @ivar running: Whether the factory is started.
     """
 
@@ -48,6 +53,8 @@ class GreeterFactory(ServerFactory):
 
     def __init__(self) -> None:
         self.built: list[Any] = []
+        self.greeters: list[Greeter] = []
+        self.greeted: Callable[[], object] = bool
         self.running = False
         self.first: Deferred[Greeter] = Deferred()
 
@@ -74,6 +81,8 @@ class GreeterFactory(ServerFactory):
         """
         Tell who waits for the first connection.
         """
+        self.greeters.append(protocol)
+        self.greeted()
         if not self.first.called:
             self.first.callback(protocol)
 
@@ -174,9 +183,17 @@ class SocketMixin:
         Listen on a file descriptor, until the end of the test.
         """
         endpoint = InheritedEndpoint(with_, fd)
-        port = self.successResultOf(endpoint.listen(factory or GreeterFactory()))
+        factory = factory or GreeterFactory()
+        port = self.successResultOf(endpoint.listen(factory))
         self.addCleanup(port.stopListening)
         return port
+
+    def hangUp(self: Any, factory: Any) -> None:
+        """
+        Close the connections of a factory, where no reactor does.
+        """
+        for greeter in factory.greeters:
+            greeter.transport.connectionLost(Failure(ConnectionDone()))
 
     def finish(self: Any, endpoint: InheritedEndpoint) -> None:
         """

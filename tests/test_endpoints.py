@@ -200,9 +200,10 @@ class WebServerAddressTests(SocketMixin, SynchronousTestCase):
         os.environ[WEB_SERVER_ADDRS] = value
         client = self.client(skt)
         client.sendall(b"never read")
-        memory = MemoryReactor()
-        self.listen(memory, self.pass_(skt)).doRead()
-        return len(memory.adoptedStreamConnections) == 1
+        memory, factory = MemoryReactor(), GreeterFactory()
+        self.listen(memory, self.pass_(skt), factory).doRead()
+        self.hangUp(factory)
+        return len(memory.adoptedStreamConnections + factory.greeters) == 1
 
     def test_listed(self) -> None:
         """

@@ -16,8 +16,10 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import ITCPTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
 
 from tests.sockets import (
     GreeterFactory,
@@ -210,6 +212,79 @@ class AcceptTests(SocketMixin, SynchronousTestCase):
         self.assertFalse(factory.running)
         [line] = logged(observer)
         self.assertIn("no more connections on ", line)
+
+
+class UnixTransportTests(SocketMixin, SynchronousTestCase):
+    """
+    Connections by Unix sockets.
+    """
+
+    def connected(self) -> tuple[Any, GreeterFactory, socket.socket]:
+        """
+        Make a port and a connection that it has accepted.
+        """
+        skt = self.listener(socket.AF_UNIX, self.mktemp())
+        factory = GreeterFactory()
+        self.addCleanup(self.hangUp, factory)
+        port = self.listen(MemoryReactor(), self.pass_(skt), factory)
+        client = self.client(skt)
+        port.doRead()
+        return port, factory, client
+
+    def test_bytes(self) -> None:
+        """
+        Bytes go both ways.
+        """
+        _, factory, client = self.connected()
+        received: list[bytes] = []
+        [greeter] = factory.greeters
+        greeter.dataReceived = received.append  # type: ignore[method-assign]
+        transport: Any = greeter.transport
+        transport.doWrite()
+        self.assertEqual(client.recv(9), b"hello")
+        client.sendall(b"hi")
+        transport.doRead()
+        self.assertEqual(received, [b"hi"])
+
+    def test_interface(self) -> None:
+        """
+        It is a transport of streams that reads as soon as it is there.
+        """
+        port, factory, _ = self.connected()
+        transport: Any = factory.greeters[0].transport
+        verifyObject(ITCPTransport, transport)
+        self.assertEqual(transport.getHost(), port.getHost())
+        self.assertEqual(transport.getPeer(), UNIXAddress(None))
+        self.assertEqual(factory.built, [port.getHost()])
+        self.assertIn("Greeter #1 on ", repr(transport))
+        self.assertIn(transport, port._reactor.getReaders())
+        self.assertFalse(transport.socket.getblocking())
+
+    def test_TCPOnly(self) -> None:
+        """
+        What can only be said of TCP is not.
+        """
+        _, factory, _ = self.connected()
+        transport: Any = factory.greeters[0].transport
+        transport.setTcpNoDelay(False)
+        transport.setTcpKeepAlive(True)
+        self.assertTrue(transport.getTcpNoDelay())
+        self.assertFalse(transport.getTcpKeepAlive())
+
+    def test_noProtocol(self) -> None:
+        """
+        A connection for which there is no protocol is closed, and the next one
+        is accepted: whether the factory makes none, or fails.
+        """
+        for build in (lambda addr: None, lambda addr: 1 // 0):
+            skt = self.listener(socket.AF_UNIX, self.mktemp())
+            factory = GreeterFactory()
+            factory.buildProtocol = build  # type: ignore[method-assign]
+            port = self.listen(MemoryReactor(), self.pass_(skt), factory)
+            clients = [self.client(skt) for _ in range(2)]
+            port.doRead()
+            self.assertEqual([client.recv(1) for client in clients], [b"", b""])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
 
 
 def raiser(error: Exception) -> Any:

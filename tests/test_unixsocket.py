@@ -344,10 +344,12 @@ class EndpointTests(FolderMixin, SynchronousTestCase):
         An endpoint can listen again after that.
         """
         endpoint = UnixEndpoint(MemoryReactor(), self.path)
+        factory = GreeterFactory()
         for _ in range(2):
-            port = self.successResultOf(endpoint.listen(GreeterFactory()))
+            port = self.successResultOf(endpoint.listen(factory))
             self.assertTrue(self.connects())
             port.stopListening()
+        self.hangUp(factory)
 
     def test_stopElsewhere(self) -> None:
         """
@@ -382,29 +384,31 @@ class EndpointTests(FolderMixin, SynchronousTestCase):
         Who has connected before the stop is served; by then nobody else can
         connect.
         """
-        memory = MemoryReactor()
-        port = self.port(memory)
+        factory = GreeterFactory()
+        port = self.port(MemoryReactor(), factory)
         waiting = [socket.socket(socket.AF_UNIX) for _ in range(40)]
         for client in waiting:
             self.addCleanup(client.close)
             client.connect(self.path)
-        memory.adopt = lambda: self.assertFalse(self.connects())
+        factory.greeted = lambda: self.assertFalse(self.connects())
         port.stopListening()
-        self.assertEqual(len(memory.adoptedStreamConnections), len(waiting))
+        self.assertEqual(len(factory.greeters), len(waiting))
+        self.hangUp(factory)
 
     def test_stoppedByConnection(self) -> None:
         """
         A connection that is accepted at the stop may stop the port again.
         """
-        memory = MemoryReactor()
-        port = self.port(memory)
+        factory = GreeterFactory()
+        port = self.port(MemoryReactor(), factory)
         for _ in range(2):
             client = socket.socket(socket.AF_UNIX)
             self.addCleanup(client.close)
             client.connect(self.path)
-        memory.adopt = lambda: port.connectionLost(self.reason())
+        factory.greeted = lambda: port.connectionLost(self.reason())
         port.stopListening()
-        self.assertEqual(len(memory.adoptedStreamConnections), 1)
+        self.assertEqual(len(factory.greeters), 1)
+        self.hangUp(factory)
 
     def reason(self) -> Any:
         """
@@ -423,14 +427,13 @@ class EndpointTests(FolderMixin, SynchronousTestCase):
         def unlink(path: str) -> None:
             raise PermissionError(errno.EACCES, "Permission denied")
 
-        observer = self.observe()
-        memory = MemoryReactor()
-        port = self.port(memory)
+        observer, factory = self.observe(), GreeterFactory()
+        port = self.port(MemoryReactor(), factory)
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(self.path)
             with self.patch(os, "unlink", unlink):
                 self.successResultOf(port.stopListening())
-        self.assertEqual(memory.adoptedStreamConnections, [])
+        self.assertEqual(factory.greeters, [])
         self.assertEqual(
             logged(observer),
             [

@@ -21,9 +21,11 @@ from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
     IListeningPort,
+    IProtocol,
     IProtocolFactory,
     IReadDescriptor,
 )
+from twisted.internet.tcp import Server
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -68,6 +70,69 @@ _PASSING = frozenset(
 )
 
 
+class UnixTransport(Server):
+    """
+    A connection by a Unix socket that carries bytes and nothing else.
+
+    Twisted's own can receive file descriptors, too, which makes each read cost
+    4 to 9 us more.
+    """
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        protocol: IProtocol,
+        host: IAddress,
+        sessionno: int,
+        reactor: Any,
+    ) -> None:
+        """
+        @param connection: The socket, which does not block.
+        @param protocol: What gets the bytes.
+        @param host: Where it was accepted.
+        @param sessionno: Its number.
+        @param reactor: What waits for bytes.
+        """
+        self._host = host
+        self.repstr = f"<{type(protocol).__name__} #{sessionno} on {host}>"
+        nobody: Any = None
+        super().__init__(connection, protocol, ("", None), nobody, sessionno, reactor)
+
+    def getHost(self) -> IAddress:
+        """
+        @return: Where it was accepted.
+        """
+        return self._host
+
+    def getPeer(self) -> IAddress:
+        """
+        @return: The address of no name that clients have.
+        """
+        return UNIXAddress(None)
+
+    def getTcpNoDelay(self) -> bool:
+        """
+        @return: Whether nothing waits for more before it is sent: it never does.
+        """
+        return True
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """
+        Do nothing: see L{getTcpNoDelay}.
+        """
+
+    def getTcpKeepAlive(self) -> bool:
+        """
+        @return: Whether the peer is asked if it is there: there is no need to.
+        """
+        return False
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        """
+        Do nothing: see L{getTcpKeepAlive}.
+        """
+
+
 @implementer(IListeningPort, IReadDescriptor)
 class AcceptingPort:
     """
@@ -88,7 +153,8 @@ class AcceptingPort:
     ) -> None:
         self._reactor = reactor
         self._socket = skt
-        self._peers = None if skt.family == socket.AF_UNIX else peers
+        self._isUnix = skt.family == socket.AF_UNIX
+        self._peers = None if self._isUnix else peers
         self._host = _address(skt)
         self._listening = False
         self._retry: IDelayedCall | None = None
@@ -130,23 +196,47 @@ class AcceptingPort:
         @return: Whether it makes sense to accept another connection now.
         """
         try:
-            # To adopt a connection takes one more descriptor than to accept it,
-            # and a connection that can't be adopted would be lost.
-            spare = os.dup(self._socket.fileno())
-        except OSError as error:
-            return self._backOff(error)
-        try:
-            connection, peer = self._socket.accept()
+            connection, peer = self._accept()
         except BlockingIOError:
             return False
         except OSError as error:
             return error.errno in _PASSING or self._backOff(error)
+        self.sessionno += 1
+        if self._isUnix:
+            self._connect(connection)
+        else:
+            with connection:
+                self._adopt(connection, peer)
+        return True
+
+    def _accept(self) -> tuple[socket.socket, Any]:
+        if self._isUnix:
+            return self._socket.accept()
+        # To adopt a connection takes one more descriptor than to accept it, and
+        # a connection that can't be adopted would be lost.
+        spare = os.dup(self._socket.fileno())
+        try:
+            return self._socket.accept()
         finally:
             os.close(spare)
-        self.sessionno += 1
-        with connection:
-            self._adopt(connection, peer)
-        return True
+
+    def _connect(self, connection: socket.socket) -> None:
+        """
+        Make a transport and a protocol for a connection.
+        """
+        connection.setblocking(False)
+        try:
+            protocol = self.factory.buildProtocol(self._host)
+            if protocol is None:
+                connection.close()
+                return
+            transport = UnixTransport(
+                connection, protocol, self._host, self.sessionno, self._reactor
+            )
+            protocol.makeConnection(transport)
+        except Exception:
+            connection.close()
+            self._log.failure("no protocol for a connection")
 
     def _adopt(self, connection: socket.socket, peer: Any) -> None:
         if self._peers is not None and peer[0] not in self._peers:
