@@ -390,23 +390,27 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
     @ivar requestId: The id of the request in hand, or of the last one.
     """
 
+    refusing = False
+    keepConnection = True
+    inputState: InputState
+    outputState = OutputState.ENDED
+    inputPending = False
+    requestId = NULL_REQUEST_ID
+
+    # To set all these anew takes 1 us of each connection.
+    _role: int = Role.RESPONDER
+    _params: bytes | bytearray = b""
+    _stream: int = RecordType.STDIN
+    _stderrUsed = False
+    _strayInput = False
+
     def __init__(
         self, limits: Limits | None = None, roles: Iterable[int] = (Role.RESPONDER,)
     ) -> None:
         super().__init__()
         self.limits = Limits() if limits is None else limits
         self.roles = frozenset(roles)
-        self.refusing = False
-        self.keepConnection = True
-        self._enter(InputState.IDLE)
-        self.outputState = OutputState.ENDED
-        self.inputPending = False
-        self.requestId = NULL_REQUEST_ID
-        self._role: int = Role.RESPONDER
-        self._params: bytes | bytearray = b""
-        self._stream: int = RecordType.STDIN
-        self._stderrUsed = False
-        self._strayInput = False
+        self._enter(_IDLE)
 
     @property
     def stdinEndsNext(self) -> bool:

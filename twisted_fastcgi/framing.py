@@ -41,15 +41,16 @@ class RecordReader(ABC, Generic[Event]):
     @ivar _error: What ended the connection, once something has.
     """
 
+    _data = b""
+    _offset = 0
+    _contentLeft = 0
+    _skipLeft = 0
+    _take: Callable[[bytes], Event | None]
+    _joined: tuple[int, int] | None = None
+    _error: RemoteProtocolError | None = None
+
     def __init__(self) -> None:
-        self._data = b""
-        self._offset = 0
-        self._contentLeft = 0
-        self._skipLeft = 0
-        self._take: Callable[[bytes], Event | None]
-        self._joined: tuple[int, int] | None = None
         self._collected = bytearray()
-        self._error: RemoteProtocolError | None = None
 
     def receiveData(self, data: bytes) -> None:
         """

@@ -20,6 +20,7 @@ from twisted.internet.interfaces import (
     IPushProducer,
     IReactorTime,
     ITCPTransport,
+    IUNIXTransport,
 )
 from twisted.internet.tcp import Connection
 from twisted.logger import Logger
@@ -89,6 +90,23 @@ class Outlet:
 
     _step = _HELD_BYTES
 
+    full = False
+    held = False
+    waitingSince: float | None = None
+
+    # To set all these anew takes 2 us of each connection.
+    _pending = 0
+    _queued = 0
+    _clogged = False
+    _unsent = 0
+    _producer: IProducer | None = None
+    _streaming = True
+    _closed = False
+    _gently = False
+    _lingering: IDelayedCall | None = None
+    _asking: IDelayedCall | None = None
+    _wroteNothing = False
+
     def __init__(
         self,
         transport: Any,
@@ -102,25 +120,11 @@ class Outlet:
         @param reactor: Tells the time.
         @param drained: Called when the transport is no longer full.
         """
-        self.full = False
-        self.held = False
-        self.waitingSince: float | None = None
         self._transport = transport
         self._reactor = reactor
         self._drained = drained
         self._pieces: list[Piece] = []
-        self._pending = 0
         self._queue: deque[Piece] = deque()
-        self._queued = 0
-        self._clogged = False
-        self._unsent = 0
-        self._producer: IProducer | None = None
-        self._streaming = True
-        self._closed = False
-        self._gently = False
-        self._lingering: IDelayedCall | None = None
-        self._asking: IDelayedCall | None = None
-        self._wroteNothing = False
         self._attach()
 
     def _attach(self) -> None:
@@ -531,14 +535,15 @@ class SocketOutlet(Outlet):
 
     _step = 16384
 
+    _buffered = False
+    _written = 0
+    _registering = False
+
     def _attach(self) -> None:
         """
         Do without the transport's word until it has something to send.
         """
         self._socket: socket.socket = self._transport.getHandle()
-        self._buffered = False
-        self._written = 0
-        self._registering = False
 
     def release(self) -> None:
         """
@@ -677,8 +682,7 @@ def outletFor(
     @param drained: Called when the transport is no longer full.
     @return: An outlet.
     """
-    # Twisted's Unix transports call themselves TCP transports, too.
-    if ITCPTransport.providedBy(transport) and hasattr(transport.getHost(), "port"):
+    if not IUNIXTransport.providedBy(transport) and _isTCP(transport):
         # What is written is written in one piece: there is nothing to wait for.
         transport.setTcpNoDelay(True)
         # A host that is gone without a word would count as a connection.
@@ -687,3 +691,11 @@ def outletFor(
     if isPlain and hasattr(socket.socket, "sendmsg"):
         return SocketOutlet(transport, reactor, drained)
     return Outlet(transport, reactor, drained)
+
+
+def _isTCP(transport: Any) -> bool:
+    """
+    Tell whether a transport has the settings of TCP.  Some that have a Unix
+    socket beneath them say so, too.
+    """
+    return ITCPTransport.providedBy(transport) and hasattr(transport.getHost(), "port")

@@ -103,16 +103,16 @@ class FastCGIProtocol(Protocol):
     factory: FastCGIFactory
     deadline: float | None = None
 
-    def __init__(self) -> None:
-        self._channel: RequestChannel | None = None
-        self._pumping = False
-        self._closing = False
-        self._readingPaused = False
-        self._queuedAnswers = 0
-        self._readingMore = False
-        self._unheededBytes = 0
-        self._complained = False
-        self._stage = _BUSY
+    # To set all these anew takes 1 us of each connection.
+    _channel: RequestChannel | None = None
+    _pumping = False
+    _closing = False
+    _readingPaused = False
+    _readingMore = False
+    _queuedAnswers = 0
+    _unheededBytes = 0
+    _complained = False
+    _stage = _BUSY
 
     # What the transport says
 
