@@ -205,13 +205,27 @@ class AcceptTests(SocketMixin, SynchronousTestCase):
         """
         observer = self.observe()
         factory = GreeterFactory()
-        port = self.listen(MemoryReactor(), self.pass_(self.listener()), factory)
+        memory = MemoryReactor()
+        memory.running = True
+        port = self.listen(memory, self.pass_(self.listener()), factory)
         self.assertTrue(factory.running)
         port.connectionLost(Failure(ConnectionLost()))
         port.connectionLost(Failure(ConnectionLost()))
         self.assertFalse(factory.running)
         [line] = logged(observer)
         self.assertIn("no more connections on ", line)
+
+    def test_reactorEnds(self) -> None:
+        """
+        At the end of the reactor there is nothing to say.
+        """
+        observer = self.observe()
+        factory, memory = GreeterFactory(), MemoryReactor()
+        port = self.listen(memory, self.pass_(self.listener()), factory)
+        memory.running = False
+        port.connectionLost(Failure(ConnectionLost()))
+        self.assertFalse(factory.running)
+        self.assertEqual(logged(observer), [])
 
 
 class UnixTransportTests(SocketMixin, SynchronousTestCase):

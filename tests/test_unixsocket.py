@@ -351,6 +351,17 @@ class EndpointTests(FolderMixin, SynchronousTestCase):
             port.stopListening()
         self.hangUp(factory)
 
+    def test_reactorEnds(self) -> None:
+        """
+        The path is removed also when the reactor ends, and not a second time.
+        """
+        port = self.port(MemoryReactor())
+        port.connectionLost(self.reason())
+        self.assertEqual(os.listdir(self.folder), [])
+        self.listener(socket.AF_UNIX, self.path)
+        port.connectionLost(self.reason())
+        self.assertTrue(self.connects())
+
     def test_stopElsewhere(self) -> None:
         """
         A relative path is removed also when the current folder has changed.

@@ -178,7 +178,8 @@ class AcceptingPort:
         return "FastCGI port"
 
     def connectionLost(self, reason: Failure) -> None:
-        if self._listening:
+        # At its end the reactor disconnects everybody.
+        if self._listening and self._reactor.running:
             self._log.critical(
                 "no more connections on {address}: {reason}",
                 address=self._host,

@@ -31,6 +31,7 @@ from twisted.internet.interfaces import (
     IStreamServerEndpointStringParser,
 )
 from twisted.plugin import IPlugin
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_fastcgi.ports import BACKLOG, AcceptingPort
@@ -243,6 +244,14 @@ class _UnixPort(AcceptingPort):
             while self._listening and self._acceptOne():
                 pass
         return super().stopListening()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """
+        Remove the path also when the reactor ends and nobody has stopped this.
+        """
+        if self._listening:
+            self._removePath()
+        super().connectionLost(reason)
 
     def _removePath(self) -> bool:
         """
