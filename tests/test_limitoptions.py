@@ -61,7 +61,8 @@ class LimitOptionsTests(TableTestCase):
         options = parsed(f"--{option.name}", "17")
         expected = replace(Limits(), **{option.field: 17})
         self.assertEqual(limitsFrom(options), expected)
-        service: Any = next(iter(makeService(options)))
+        service: Any
+        *_, service = makeService(options)
         self.assertEqual(service._factory.limits, expected)
 
     @table({option.name: (option,) for option in LIMIT_OPTIONS if option.isOptional})

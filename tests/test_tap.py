@@ -246,7 +246,7 @@ class PreviewTests(TapMixin, SynchronousTestCase):
         There is none if it is not asked for.
         """
         self.assertIsNone(parsed("--port", "unix:/x")["preview"])
-        self.assertEqual(len(list(makeService(parsed("--port", "unix:/x")))), 1)
+        self.assertEqual(len(list(makeService(parsed("--port", "unix:/x")))), 2)
 
     def test_service(self) -> None:
         """
@@ -254,7 +254,7 @@ class PreviewTests(TapMixin, SynchronousTestCase):
         ports serve, and knows where it is.
         """
         for more, anywhere in [((), False), (("--preview-anywhere",), True)]:
-            preview, service = makeService(
+            _, preview, service = makeService(
                 parsed("--preview", self.where, "--mount", "/app", *more)
             )
             self.assertIsInstance(preview, PreviewService)

@@ -43,6 +43,7 @@ from twisted_fastcgi.service import (
     FastCGIService,
     endpointFromString,
 )
+from twisted_fastcgi.stopping import CleanStop
 from twisted_fastcgi.wsgi import FastCGIWSGIRequest, FastCGIWSGIResource
 
 DEFAULT_PORT = "tcp:9000:interface=127.0.0.1"
@@ -446,6 +447,7 @@ def makeService(options: Options) -> MultiService:
     if isinstance(options["registry"], Componentized):
         options["registry"].setComponent(IServiceCollection, parent)
     factory = _makeFactory(options)
+    CleanStop(_reactor()).setServiceParent(parent)
     if options["preview"] is not None:
         # First, for the case that it must not start: nothing is open then.
         _makePreview(options, factory).setServiceParent(parent)

@@ -1,0 +1,105 @@
+# Copyright (c) the twisted_fastcgi authors.
+# See LICENSE for details.
+
+"""
+Tests for L{twisted_fastcgi.stopping}.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.programs import PATIENCE, SCRIPTS, ask, environment, until
+from twisted_fastcgi.stopping import CleanStop
+
+
+class Reactor:
+    """
+    What is used of a reactor.
+
+    @ivar calls: What it was told.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+
+    def callWhenRunning(self, f: Any) -> None:
+        self.calls.append(f)
+
+    def callFromThread(self, f: Any) -> None:
+        self.calls.append(f)
+
+    def stop(self) -> None:
+        self.calls.append("stop")
+
+
+class CleanStopTests(SynchronousTestCase):
+    """
+    SIGTERM stops the process, which ends with exit status 0.
+    """
+
+    def setUp(self) -> None:
+        before = signal.getsignal(signal.SIGTERM)
+        self.addCleanup(signal.signal, signal.SIGTERM, before)
+        self.reactor = Reactor()
+
+    def start(self, handler: Any) -> None:
+        """
+        Start the service in a process with some handler.
+        """
+        signal.signal(signal.SIGTERM, handler)
+        CleanStop(self.reactor).startService()
+        self.reactor.calls.pop()()
+
+    def test_stop(self) -> None:
+        """
+        The signal stops the reactor, in its own time, and a second one does
+        not do that again.
+        """
+        self.start(lambda *_: None)
+        for expected in (["stop"], []):
+            os.kill(os.getpid(), signal.SIGTERM)
+            (stop,) = self.reactor.calls
+            del self.reactor.calls[:]
+            stop()
+            self.assertEqual(self.reactor.calls, expected)
+            del self.reactor.calls[:]
+
+    def test_noHandler(self) -> None:
+        """
+        If the reactor does not handle the signal, nobody does.
+        """
+        for handler in (signal.SIG_DFL, signal.SIG_IGN):
+            self.start(handler)
+            self.assertEqual(signal.getsignal(signal.SIGTERM), handler)
+
+    def test_programs(self) -> None:
+        """
+        C{twistd fastcgi} and C{twist fastcgi} end so.
+        """
+        for program in ("twistd -n --pidfile=", "twist"):
+            # The path of a Unix socket must not be long.
+            path = os.path.relpath(self.mktemp())
+            command = f"{SCRIPTS}/{program} fastcgi --port unix:{path}"
+            process = subprocess.Popen(
+                command.split(),
+                env=environment(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            self.addCleanup(process.kill)
+            with process, process.stdout as log:  # type: ignore[union-attr]
+                list(until("serving ", log))
+                # An answer tells that the reactor runs.
+                ask(path, REQUEST_URI="/")
+                process.terminate()
+                rest = log.read()
+            self.assertEqual(process.wait(PATIENCE), 0, rest)
+            self.assertIn("Received SIGTERM", rest)
+            self.assertFalse(os.path.exists(path))

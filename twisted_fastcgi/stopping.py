@@ -1,0 +1,68 @@
+# Copyright (c) the twisted_fastcgi authors.
+# See LICENSE for details.
+
+"""
+A process that was told to stop, and has stopped as it should, says so.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.logger import Logger
+
+
+class CleanStop(Service):
+    """
+    Lets the process end with exit status 0 after SIGTERM.
+
+    Twisted stops the reactor and then kills the process by the same signal,
+    which process managers take for a stop, or for a crash, as they see fit.
+    With this there is no difference between a reactor that was stopped by the
+    signal and one that was stopped by a call.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any) -> None:
+        """
+        @param reactor: What is to be stopped: an L{IReactorCore
+            <twisted.internet.interfaces.IReactorCore>} and
+            L{IReactorFromThreads
+            <twisted.internet.interfaces.IReactorFromThreads>}.
+        """
+        self._reactor = reactor
+        self._isStopping = False
+
+    def startService(self) -> None:
+        """
+        Take care of the signal as soon as the reactor runs, which installs its
+        own handler at its start.
+        """
+        super().startService()
+        self._reactor.callWhenRunning(self._install)
+
+    def _install(self) -> None:
+        """
+        Handle the signal, if the reactor does: whoever runs it without signal
+        handlers has something else in mind.
+        """
+        if callable(signal.getsignal(signal.SIGTERM)):
+            signal.signal(signal.SIGTERM, self._handle)
+
+    def _handle(self, *_: object) -> None:
+        """
+        Have the reactor stop, when it gets round to it.
+        """
+        self._reactor.callFromThread(self._stop)
+
+    def _stop(self) -> None:
+        """
+        Stop the reactor, once.
+        """
+        if not self._isStopping:
+            self._isStopping = True
+            self._log.info("Received SIGTERM, shutting down.")
+            self._reactor.stop()
