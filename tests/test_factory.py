@@ -335,18 +335,23 @@ class DrainTests(ServerTestCase):
 
     def test_newRequest(self) -> None:
         """
-        A new request on a kept connection gets 503 and OVERLOADED, and the
-        connection is closed.
+        A new request on a kept connection gets 503 and OVERLOADED.  The
+        connection is closed a second after the beginning, and not right after
+        an answer, when the next request may be on its way.
         """
         application = self.serve()
         transport = self.exchange(GET)
         done = self.drain()
         transport.clear()
-        transport.receive(GET)
-        answer = transport.response()
-        self.assertEqual(answer.status, 503)
-        self.assertEqual(answer.protocolStatus, wire.OVERLOADED)
+        transport.receive(GET, GET)
+        for answer in transport.responses():
+            self.assertEqual(answer.status, 503)
+            self.assertEqual(answer.protocolStatus, wire.OVERLOADED)
+        self.assertEqual(len(transport.responses()), 2)
         self.assertEqual(len(application.requests), 1)
+        self.advance(0.9)
+        self.assertFalse(transport.writeDisconnecting)
+        self.advance(0.2)
         self.assertTrue(transport.writeDisconnected)
         self.advance(3)
         self.assertClosed(transport)
@@ -361,6 +366,22 @@ class DrainTests(ServerTestCase):
         self.drain()
         self.assertEqual(self.exchange(GET).statuses(), [503])
         self.assertTrue(busy.connected)
+
+    def test_busyShortly(self) -> None:
+        """
+        A connection on which a request is finished within that second stays
+        open until then.
+        """
+        application = self.serve(later)
+        transport = self.exchange(GET)
+        done = self.drain()
+        application.request.finish()
+        transport.settle()
+        self.advance(0.9)
+        self.assertTrue(transport.connected)
+        self.advance(0.2)
+        self.assertClosed(transport)
+        self.assertEqual(done, [None])
 
     def test_busy(self) -> None:
         """

@@ -96,6 +96,8 @@ class FastCGIProtocol(Protocol):
     @ivar _queuedAnswers: How many answers wait in the full transport.
     @ivar _unheededBytes: How much was written since the response's producer was
         told to pause.
+    @ivar _leaving: Whether the connection ends with the request in hand, or
+        with the next one.
     @ivar _complained: Whether something about this peer is in the log.
     @ivar _stage: What the deadline is for.
     """
@@ -112,6 +114,7 @@ class FastCGIProtocol(Protocol):
     _queuedAnswers = 0
     _unheededBytes = 0
     _complained = False
+    _leaving = False
     _stage = _BUSY
 
     # What the transport says
@@ -122,7 +125,7 @@ class FastCGIProtocol(Protocol):
         """
         factory = self.factory
         self._connection = ApplicationConnection(factory.limits)
-        self._connection.refusing = factory.refusing
+        self._connection.refusing = self._leaving = factory.refusing
         transport = self._transport
         self._outlet = outletFor(transport, factory.reactor, self._transportDrained)
         factory.connectionMade(self)
@@ -372,7 +375,7 @@ class FastCGIProtocol(Protocol):
         """
         Whether the connection stays open after the request in hand.
         """
-        return self._connection.keepConnection and not self._connection.refusing
+        return self._connection.keepConnection and not self._leaving
 
     def writeStdout(self, data: bytes) -> None:
         """
@@ -423,6 +426,10 @@ class FastCGIProtocol(Protocol):
         if self._closing:
             return
         ending = self._connection.endRequest(appStatus, complete=complete)
+        if not (complete and self.keepsConnection):
+            # A web server that saw the end of the response before that of the
+            # connection might send the next request meanwhile.
+            self._outlet.hold()
         self._outlet.write([ending], last=True)
         if complete:
             self._requestOver()
@@ -536,18 +543,19 @@ class FastCGIProtocol(Protocol):
 
     def drain(self) -> None:
         """
-        Take no more requests; close the connection when the one in hand is
-        done.
+        Take no more requests.  The connection stays open for a while: right
+        after a response web servers are most likely to send another request,
+        which to close it at that moment would destroy.
         """
         self._connection.refusing = True
 
     def closeIdle(self) -> None:
         """
-        Close the connection, unless a request is on its way.
+        Close the connection; if a request is on its way, after that.
         """
+        self._leaving = True
         if not self._closing and self._stage is _IDLE:
-            self._closing = True
-            self._outlet.close()
+            self._close()
 
     def _readMore(self) -> None:
         """

@@ -36,7 +36,7 @@ class Root(Resource):
         deferLater(reactor, WORK, self._finish, request, answer)
         return NOT_DONE_YET
 
-    render_POST = render_GET
+    render_PUT = render_GET
 
     def _finish(self, request: Any, answer: bytes) -> None:
         """

@@ -290,6 +290,17 @@ async def webServer(server: WebServer) -> Running:
     return _started[server.name]
 
 
+async def webServerFor(server: WebServer, behind: Running) -> Running:
+    """
+    Run a web server of its own for some application.
+
+    @raise SkipTest: If it is not installed, except in CI, where it must be.
+    """
+    running = Running()
+    await _serve(server, program(server.program), running, dict(behind.values))
+    return running
+
+
 async def _serve(
     server: WebServer, executable: str, running: Running, values: dict[str, str]
 ) -> None:
