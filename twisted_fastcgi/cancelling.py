@@ -35,7 +35,8 @@ def cancelOnDisconnect(request: IRequest, work: Work[_Result]) -> Deferred[_Resu
 
     @param request: Any request of L{twisted.web}, whether it came over FastCGI
         or HTTP.
-    @param work: A L{Deferred}, or a coroutine, which is started.
+    @param work: A L{Deferred<twisted.internet.defer.Deferred>}, or a coroutine,
+        which is started.
     @return: The Deferred; for a coroutine, one with its result.
     """
     started = work if isinstance(work, Deferred) else Deferred.fromCoroutine(work)

@@ -57,6 +57,15 @@ class ExampleTests(TestCase):
             page = await deferToThread(self.browser.ask, self.url + path)
             self.assertEqual((page.status, page.text), (200, text))
 
+    async def test_wsgiChild(self) -> None:
+        """
+        A WSGI application below a place in a site.
+        """
+        await self.serve("wsgi_child.root")
+        for path, text in [("/", "Twisted\n"), ("/app/a/b", "/app and /a/b\n")]:
+            page = await deferToThread(self.browser.ask, self.url + path)
+            self.assertEqual((page.status, page.text), (200, text))
+
     async def test_events(self) -> None:
         """
         Server-sent events come when something happens, and those who leave are
