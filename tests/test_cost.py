@@ -129,6 +129,28 @@ def largeBody(size: int) -> list[bytes]:
     return reads(wire.request(wire.postVariables(body), body))
 
 
+def atOnce(size: int) -> list[bytes]:
+    """
+    Send a request with many small variables as a whole.
+    """
+    return [wire.request(wire.variables(**numbered("X", size // 32)))]
+
+
+def bodyAtOnce(size: int) -> list[bytes]:
+    """
+    Send a request with a body as a whole.
+    """
+    body = b"b" * size
+    return [wire.request(wire.postVariables(body), body)]
+
+
+def oneByOne(count: int) -> list[bytes]:
+    """
+    Send requests one after the other, each as a whole.
+    """
+    return [wire.request(wire.variables())] * count
+
+
 def pipelined(count: int) -> list[bytes]:
     """
     Send many requests at a time.
@@ -198,6 +220,9 @@ class InputTests(ServerTestCase):
             "body": (largeBody, 1 << 16, 1 << 22),
             "body in tiny records": (tinyBody, 1 << 9, 1 << 12),
             "body in tiny reads": (slowBody, 1 << 9, 1 << 12),
+            "request as a whole": (atOnce, 1 << 10, 1 << 15),
+            "request with a body as a whole": (bodyAtOnce, 1 << 10, 1 << 15),
+            "requests one by one": (oneByOne, 8, 128),
             "pipelined requests": (pipelined, 8, 128),
             "pipelined requests in pieces": (pipelinedSlowly, 8, 64),
             "management records": (questions, 1 << 9, 1 << 12),
