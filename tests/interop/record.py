@@ -35,7 +35,7 @@ def case(title: str) -> Callable[[_Test], _Test]:
     """
 
     def decorate(test: _Test) -> _Test:
-        CASES[title] = test.__module__
+        CASES.setdefault(title, test.__module__)
 
         @wraps(test)
         async def recorded(self: Any) -> None:

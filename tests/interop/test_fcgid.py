@@ -52,6 +52,7 @@ def _fcgid(name: str, recipe: str, mount: str = "/") -> WebServer:
         spawns=True,
         together=False,
         streams=False,
+        passes=(),
         hides=("failedLate",),
         lingers=("brokenOff", "tooShort"),
         paths=NO_SLASHES,
