@@ -135,9 +135,9 @@ def fields(request: Any) -> bytes:
     Send as many bytes of header fields as are asked for.
     """
     size = int(request.args[b"size"][0])
-    for number, start in enumerate(range(0, size, 100)):
+    for number, start in enumerate(range(0, size, 200)):
         name = b"X-Field-%d" % number
-        length = min(100, size - start) - len(name) - 4
+        length = min(200, size - start) - len(name) - 4
         request.setHeader(name, b"v" * length)
     return b"fields"
 

@@ -379,7 +379,17 @@ class EndToEnd(Mounted, Troubled):
         self.assertEqual((answer.status, answer.body), (200, b"fields"))
         names = [name.lower() for name in answer.headers]
         found = [name for name in names if name.startswith("x-field-")]
-        self.assertEqual(len(found), 38)
+        self.assertEqual(len(found), 19)
+
+    @case("response headers of 12 kB")
+    async def test_hugeHead(self) -> None:
+        """
+        A header of a response that is larger than most arrives, or is refused.
+        """
+        answer = await self.ask(b"/fields?size=12000")
+        self.assertEqual(answer.status, self.server.hugeHead)
+        if answer.status != 200:
+            self.observed(str(answer.status))
 
     @case("the client's address")
     async def test_client(self) -> None:

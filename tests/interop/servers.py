@@ -112,6 +112,7 @@ class WebServer:
         that some do not.
     @ivar believes: Whether it tells the application the name of a user whom
         nobody has asked for a password.
+    @ivar hugeHead: The status of a response whose header has 12 kB.
     @ivar together: Whether one process of the application has several requests
         at a time.
     @ivar paths: What becomes of odd paths, if it is not as usual: the segments
@@ -141,6 +142,7 @@ class WebServer:
     chunked: int = 200
     passes: Collection[str] = ("authorization", "x_underscore")
     believes: bool = False
+    hugeHead: int = 200
     together: bool = True
     paths: Mapping[str, Sequence[str] | int] = field(default_factory=dict)
 

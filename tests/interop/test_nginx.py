@@ -50,6 +50,8 @@ def _nginx(
         passesUploads=passes,
         passes=("authorization",),
         believes=True,
+        # It is more than one of its buffers can take.
+        hugeHead=502,
     )
 
 
