@@ -426,7 +426,7 @@ def soak(server: Strained, minutes: float, seed: int) -> tuple[dict[str, Any], i
     @return: The columns of the table, and how much was wrong.
     """
     drivers = Soak(server, seed)
-    drivers.run(_WARM_UP, lambda: None)
+    drivers.run(min(_WARM_UP, 60 * minutes), lambda: None)
     before = _calm(server)
     began = time.monotonic()
 
@@ -447,7 +447,23 @@ def soak(server: Strained, minutes: float, seed: int) -> tuple[dict[str, Any], i
     )
     for line in wrong[:40]:
         print("WRONG:", line)
-    return {"before": before.cells, "after": after.cells}, len(wrong)
+    columns = {"before": before.cells, "after": after.cells}
+    return {**columns, "connections": drivers.done.total()}, len(wrong)
+
+
+def _restructured(columns: dict[str, Any], minutes: float) -> str:
+    """
+    Make a table for the documentation.
+    """
+    lines = [".. list-table::", "   :header-rows: 1", "   :widths: 40 30 30", ""]
+    rows = [("", "before", f"after {minutes:g} minutes")]
+    rows.append(("connections", "", f"{columns['connections']:,}"))
+    for name, value in columns["before"].items():
+        rows.append((name, value, columns["after"][name]))
+    for cells in rows:
+        for number, cell in enumerate(cells):
+            lines.append(f"   {' ' if number else '*'} - {cell}".rstrip())
+    return "\n".join([*lines, ""])
 
 
 def main() -> int:
@@ -459,6 +475,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Soak a server in mixed traffic.")
     parser.add_argument("--minutes", type=float, default=1.0, help="(default: 1)")
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--rst", type=Path, help="write a table for the documentation")
     options = parser.parse_args()
     print(f"--seed {options.seed}")
     with TemporaryDirectory(prefix="soak-") as folder:
@@ -470,6 +487,8 @@ def main() -> int:
                 raise
     for name, value in columns["before"].items():
         print(f"{name:20} {value:>10} before {columns['after'][name]:>10} after")
+    if options.rst:
+        options.rst.write_text(_restructured(columns, options.minutes))
     print("nothing is left behind" if not wrong else f"{wrong} things are wrong")
     return int(bool(wrong))
 

@@ -21,7 +21,7 @@ release = version = __version__
 extensions = ["pydoctor.sphinx_ext.build_apidocs", "sphinx.ext.intersphinx"]
 html_theme = "alabaster"
 # The tables are parts of other pages.
-exclude_patterns = ["_build", "deploy/table.rst", "performance-table.rst"]
+exclude_patterns = ["_build", "deploy/table.rst", "*-table.rst"]
 
 pydoctor_args = [
     "--quiet",

@@ -726,6 +726,27 @@ class FailureTests(ProxyTestCase):
         self.assertIn(word, line)
         self.assertTrue(client.connected)
 
+    @table(
+        {
+            "escape": (b"G\x1b[2JT", b"/\x1b[2J"),
+            "bell": (b"GET", b"/\x07"),
+            "NEL": (b"G\x85T", b"/\x85"),
+            "tab": (b"GET", b"/\ta"),
+            "feed": (b"G\x0cT", b"/\x0b"),
+        }
+    )
+    def test_logInjection(self, method: bytes, target: bytes) -> None:
+        """
+        What a browser sends stands in the log as one line of text, whatever it
+        is.
+        """
+        for error in (ConnectError(), MemoryError()):
+            self.application.error = error
+            self.ask(target, method=method)
+        for line in self.logged():
+            self.assertTrue(line.isprintable() and line.isascii(), repr(line))
+        self.flushLoggedErrors()
+
     @table({name: row for name, *row in FAILURES})
     def test_connecting(self, error: Exception, code: int, word: str) -> None:
         """
