@@ -32,8 +32,8 @@ _MEMORY = "/dev/shm"
 
 #: What C{--quick} does.
 _QUICK = {
-    "rows": "spin,download",
-    "only": "us;web",
+    "rows": "spin,download,curve-pipeline",
+    "only": "us;web;1;2",
     "rounds": 1,
     "seconds": 0.2,
     "warmup": 0.05,

@@ -16,13 +16,14 @@ from dataclasses import asdict, dataclass, field
 from datetime import date
 from glob import glob
 from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
 from load import Sample
 from machine import CPUS
-from rows import MEMORY_TARGETS, TARGETS, Row
+from rows import MEMORY_TARGETS, MOST_FOR_TWICE, TARGETS, Row
 from servers import KINDS, ROOT
 
 _MEBI = 1 << 20
@@ -210,6 +211,28 @@ def _judged(tables: Tables) -> list[dict[str, Any]]:
             judged.append(
                 {**asdict(limit), "measured": growth, "met": growth <= limit.most}
             )
+    return judged + _judgedCurves(tables)
+
+
+def _judgedCurves(tables: Tables) -> list[dict[str, Any]]:
+    """
+    Find out how much twice the work costs at the most.
+    """
+    judged: list[dict[str, Any]] = []
+    for name, table in tables.items():
+        results = [each for each in table.results.values() if each.samples]
+        if name.startswith("curve-") and len(results) > 1:
+            steps = [more.ratio("cpu", less) for less, more in pairwise(results)]
+            worst = max(steps, key=lambda step: step.median)
+            judged.append(
+                {
+                    "title": f"twice the work: {table.row.what}",
+                    "row": name,
+                    "twice": MOST_FOR_TWICE,
+                    "measured": asdict(worst),
+                    "met": worst.median <= MOST_FOR_TWICE,
+                }
+            )
     return judged
 
 
@@ -304,18 +327,25 @@ def _judgements(tables: Tables) -> list[list[str]]:
     """
     Make the cells of the table of what was aimed at.
     """
-    rows = []
-    for each in _judged(tables):
-        if "most" in each:
-            limits = [f"+ {each['most']} MiB", f"+ {each['aim']} MiB"]
-            figure = f"+ {max(0.0, each['measured']):.1f} MiB"
-        else:
-            limits = [f"{each['least']:.2f}", f"{each['aim']:.2f}"]
-            measured = each["measured"]
-            figure = f"{measured['median']:.2f}"
-            figure += f" ({measured['q1']:.2f}-{measured['q3']:.2f})"
-        rows.append([each["title"], *limits, figure, "yes" if each["met"] else "no"])
-    return rows
+    return [
+        [each["title"], *_judgement(each), "yes" if each["met"] else "no"]
+        for each in _judged(tables)
+    ]
+
+
+def _judgement(each: Mapping[str, Any]) -> list[str]:
+    """
+    Make the cells that say what was aimed at, and what was measured.
+    """
+    measured = each["measured"]
+    if "most" in each:
+        growth = f"+ {max(0.0, measured):.1f} MiB"
+        return [f"+ {each['most']} MiB", f"+ {each['aim']} MiB", growth]
+    spread = f"({measured['q1']:.2f}-{measured['q3']:.2f})"
+    figure = f"{measured['median']:.2f} {spread}"
+    if "twice" in each:
+        return [f"at most {each['twice']:.2f} times", "-", f"{figure} times"]
+    return [f"{each['least']:.2f}", f"{each['aim']:.2f}", figure]
 
 
 _TARGET_HEADINGS = ("work", "at least", "aim", "measured (quartiles)", "reached")

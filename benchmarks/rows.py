@@ -47,12 +47,14 @@ class Row:
 
     @ivar base: The name of that to which the others are compared.
     @ivar note: What there is to know about it.
+    @ivar what: Of what each contestant has twice as much as the one before.
     """
 
     title: str
     base: str
     contestants: tuple[Contestant, ...]
     note: str = ""
+    what: str = ""
 
     def only(self, names: Iterable[str]) -> Row:
         """
@@ -245,7 +247,7 @@ def _curves() -> dict[str, Row]:
             for step, options in steps.items()
         )
         title = f"How the cost grows: {what}; one connection, Unix socket"
-        rows[f"curve-{name}"] = Row(title, contestants[0].name, contestants)
+        rows[f"curve-{name}"] = Row(title, contestants[0].name, contestants, what=what)
     return rows
 
 
@@ -297,3 +299,7 @@ MEMORY_TARGETS = (
     MemoryTarget("peak memory, download", "download", "us", 8, 2),
     MemoryTarget("peak memory, upload", "upload", "us", 8, 2),
 )
+
+#: What each line of a row about growing costs may cost, compared with the line
+#: before, which has half of the work.
+MOST_FOR_TWICE = 2.3

@@ -295,9 +295,11 @@ class DriverTests(SynchronousTestCase):
         told = self.run_("--quick", "--json", numbers, "--rst", tables)
         self.assertIn("÷ twisted.web", told)
         results = json.loads(numbers.read_text(encoding="utf-8"))
-        self.assertEqual(list(results["rows"]), ["spin", "download"])
+        rows = ["spin", "download", "curve-pipeline"]
+        self.assertEqual(list(results["rows"]), rows)
         for name, row in results["rows"].items():
-            self.assertEqual(list(row["contestants"]), ["us", "web"])
+            names = ["1", "2"] if name == "curve-pipeline" else ["us", "web"]
+            self.assertEqual(list(row["contestants"]), names)
             for contestant in row["contestants"].values():
                 self.checkNumbers(contestant, bulk=name == "download")
         self.checkTargets(results)
@@ -331,6 +333,8 @@ class DriverTests(SynchronousTestCase):
         measured = results["rows"]["spin"]["contestants"]["us"]["ratio"]
         self.assertEqual(target["measured"], measured)
         self.assertEqual(target["met"], measured["median"] >= target["least"])
+        (curve,) = (each for each in results["targets"] if "twice" in each)
+        self.assertEqual(curve["met"], curve["measured"]["median"] <= curve["twice"])
 
     def test_list(self) -> None:
         """
