@@ -245,6 +245,89 @@ class LikeAnyOtherTests(ServerTestCase):
                 answers.append([self.essence(answer) for answer in found])
             self.assertEqual(answers[0], answers[1])
 
+    @table(
+        {
+            "bytes": (lambda request: b"body",),
+            "nothing": (lambda request: b"",),
+            "a type": (lambda request: request.setHeader("content-type", "x/y"),),
+            "no values of a type": (
+                lambda request: request.responseHeaders.setRawHeaders(
+                    b"content-type", []
+                ),
+            ),
+            "a length": (lambda request: request.setHeader("content-length", "9"),),
+            "no type": (lambda request: setattr(request, "defaultContentType", None),),
+            "a status": (lambda request: request.setResponseCode(404, b"none"),),
+            "another method": (lambda request: setattr(request, "method", b"GET"),),
+            "content": (lambda request: request.content.read(),),
+        }
+    )
+    def test_plain(self, render: Any) -> None:
+        """
+        So it is where the resource looks at nothing but what it needs, and what
+        is found on the request afterwards is the same.
+        """
+        for method in (b"GET", b"HEAD"):
+            found = [
+                self.plainly(render, method, make)
+                for make in (None, lambda *args: Request(*args))
+            ]
+            self.assertEqual(found[0], found[1])
+
+    def plainly(self, render: Any, method: bytes, make: Any) -> Any:
+        """
+        Have a resource render a request that keeps nothing of it.
+
+        @return: The answer, and what is on the request afterwards.
+        """
+        requests: list[Any] = []
+
+        class Plain(Resource):
+            isLeaf = True
+
+            def render(self, request: Any) -> bytes:
+                requests.append(request)
+                return render(request) or b"body"
+
+        answer = self.answerOf(
+            Site(Plain(), make, reactor=self.clock),
+            wire.request(wire.variables(REQUEST_METHOD=method)),
+        )
+        return answer, self.afterwards(requests[0])
+
+    def test_before(self) -> None:
+        """
+        There are no arguments before the request is there.
+        """
+        seen: list[Any] = []
+
+        class Curious(FastCGIRequest):
+            def requestReceived(self, *args: bytes) -> None:
+                seen.append(self.args)
+                super().requestReceived(*args)
+                seen.append(self.args)
+
+        self.serve(Site(Application(later), Curious, reactor=self.clock))
+        variables = wire.variables(REQUEST_URI=b"/?a=b", QUERY_STRING=b"a=b")
+        self.exchange(wire.request(variables))
+        self.assertEqual(seen, [None, {b"a": [b"b"]}])
+
+    def test_queued(self) -> None:
+        """
+        It remembers whether it was said to be queued.
+        """
+        for queued in (False, True):
+            request = FastCGIRequest(self.channelOf(), queued)
+            self.assertEqual(request.queued, queued)
+
+    def channelOf(self) -> Any:
+        """
+        Make a channel.
+        """
+        application = self.serve(later)
+        self.exchange(GET)
+        return application.request.channel
+
     def essence(self, answer: wire.Response) -> Any:
         """
         Tell what is in an answer, except what is different every time.
