@@ -18,6 +18,12 @@ from twisted_fastcgi._version import __version__
 
 if TYPE_CHECKING:
     from twisted_fastcgi.accelerated import AcceleratedFile
+    from twisted_fastcgi.authorizer import (
+        Allow,
+        AuthorizerResource,
+        Deny,
+        PortalAuthorizer,
+    )
     from twisted_fastcgi.cancelling import cancelOnDisconnect
     from twisted_fastcgi.channel import RequestChannel
     from twisted_fastcgi.client import (
@@ -34,13 +40,19 @@ if TYPE_CHECKING:
         WebServerConnection,
     )
     from twisted_fastcgi.errors import (
+        BodyTooShort,
         FastCGIError,
         LimitExceeded,
         LocalProtocolError,
         ProtocolError,
         RemoteProtocolError,
     )
-    from twisted_fastcgi.interfaces import IFastCGIRequest
+    from twisted_fastcgi.interfaces import (
+        IAuthorizer,
+        IFastCGIRequest,
+        IFilterResource,
+        IStreamingResource,
+    )
     from twisted_fastcgi.proxy import FastCGIProxyResource
     from twisted_fastcgi.request import FastCGIRequest
     from twisted_fastcgi.server import FastCGIFactory, FastCGIProtocol
@@ -50,8 +62,12 @@ if TYPE_CHECKING:
 __all__ = [
     "AcceleratedFile",
     "AgentClosed",
+    "Allow",
     "ApplicationConnection",
+    "AuthorizerResource",
+    "BodyTooShort",
     "CantMultiplex",
+    "Deny",
     "FastCGIAgent",
     "FastCGIError",
     "FastCGIFactory",
@@ -60,11 +76,15 @@ __all__ = [
     "FastCGIRequest",
     "FastCGIService",
     "FastCGIWSGIResource",
+    "IAuthorizer",
     "IFastCGIRequest",
+    "IFilterResource",
+    "IStreamingResource",
     "LimitExceeded",
     "Limits",
     "LocalProtocolError",
     "Overloaded",
+    "PortalAuthorizer",
     "ProtocolError",
     "RemoteProtocolError",
     "RequestChannel",
@@ -78,8 +98,12 @@ __all__ = [
 _homes = {
     "AcceleratedFile": "accelerated",
     "AgentClosed": "client",
+    "Allow": "authorizer",
     "ApplicationConnection": "connection",
+    "AuthorizerResource": "authorizer",
+    "BodyTooShort": "errors",
     "CantMultiplex": "client",
+    "Deny": "authorizer",
     "FastCGIAgent": "client",
     "FastCGIError": "errors",
     "FastCGIFactory": "server",
@@ -88,11 +112,15 @@ _homes = {
     "FastCGIRequest": "request",
     "FastCGIService": "service",
     "FastCGIWSGIResource": "wsgi",
+    "IAuthorizer": "interfaces",
     "IFastCGIRequest": "interfaces",
+    "IFilterResource": "interfaces",
+    "IStreamingResource": "interfaces",
     "LimitExceeded": "errors",
     "Limits": "connection",
     "LocalProtocolError": "errors",
     "Overloaded": "client",
+    "PortalAuthorizer": "authorizer",
     "ProtocolError": "errors",
     "RemoteProtocolError": "errors",
     "RequestChannel": "channel",

@@ -318,8 +318,39 @@ def contentLength(variables: Variables) -> int | None:
     value = variables.get(b"CONTENT_LENGTH", b"")
     if value in (b"", b"-1"):
         return None
+    return _number(variables, b"CONTENT_LENGTH", "a number of bytes")
+
+
+def dataLength(variables: Variables) -> int:
+    """
+    Tell how large the file is that a Filter is to filter (FastCGI 1.0, section
+    6.4).
+
+    @param variables: The variables of the request.
+    @return: The size in bytes.
+    @raise RemoteProtocolError: If it is missing or no number.
+    """
+    return _number(variables, b"FCGI_DATA_LENGTH", "a number of bytes")
+
+
+def dataLastModified(variables: Variables) -> int:
+    """
+    Tell when that file was last modified (FastCGI 1.0, section 6.4).
+
+    @param variables: The variables of the request.
+    @return: Seconds since 1970.
+    @raise RemoteProtocolError: If it is missing or no number.
+    """
+    return _number(variables, b"FCGI_DATA_LAST_MOD", "a number of seconds")
+
+
+def _number(variables: Variables, name: bytes, expected: str) -> int:
+    """
+    Read a variable that is a number.
+    """
+    value = variables.get(name, b"")
     if not _isLength(value):
-        raise _impossible(b"CONTENT_LENGTH", value, "a number of bytes")
+        raise _impossible(name, value, expected)
     return int(value)
 
 

@@ -8,15 +8,16 @@ One request, between its connection and L{twisted.web}.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.error import ConnectionAborted
+from twisted.internet.error import ConnectionAborted, TimeoutError
 from twisted.internet.interfaces import (
     IConsumer,
     IProducer,
+    IProtocol,
     IPushProducer,
     ITransport,
 )
@@ -31,9 +32,15 @@ from twisted.web.server import version as twistedVersion
 from zope.interface import implementer
 
 from twisted_fastcgi import cgi
+from twisted_fastcgi.body import BodyTransport, FileSource
 from twisted_fastcgi.connection import Limits, RequestReceived, WholeRequestReceived
-from twisted_fastcgi.errors import LocalProtocolError, RemoteProtocolError
-from twisted_fastcgi.interfaces import IFastCGIRequest
+from twisted_fastcgi.errors import (
+    BodyTooShort,
+    LimitExceeded,
+    LocalProtocolError,
+    RemoteProtocolError,
+)
+from twisted_fastcgi.interfaces import IFastCGIRequest, IStreamingResource
 from twisted_fastcgi.pages import errorPage
 from twisted_fastcgi.request import FastCGIRequest
 
@@ -48,11 +55,12 @@ _HELD_BODY_BYTES = 65536
 #: with the body's first piece, if that is smaller, too.
 _SMALL = 4096
 
-_BAD_REQUEST = "The web server sent a request that can't be understood."
+BAD_REQUEST = "The web server sent a request that can't be understood."
 _SHORT_BODY = "The request body ended before it was complete."
 _LARGE_BODY = "The request body is larger than the server accepts."
 _SLOW_BODY = "The request body did not arrive in time."
 _FAILED = "The application failed."
+_OVER = "the request was finished before its body"
 
 
 class Connection(Protocol):
@@ -84,6 +92,8 @@ class Connection(Protocol):
 
     def respond(self, data: bytes, appStatus: int) -> None: ...
 
+    def rejectRole(self, reason: str) -> None: ...
+
     def closeWithoutEnd(self) -> None: ...
 
     def abortConnection(self) -> None: ...
@@ -103,6 +113,8 @@ class RequestChannel:
     transport.  It is never the connection itself: pausing, closing and
     counting concern this one request.
 
+    @cvar hasBody: Whether requests of the role have a body.
+    @cvar statusFirst: Whether the status stands before all header fields.
     @ivar site: The L{Site<twisted.web.server.Site>} that serves the request.
     @ivar factory: The same, if it keeps an access log.
     @ivar pairs: All variables in the order in which they came, repeated ones
@@ -118,6 +130,8 @@ class RequestChannel:
     @ivar _isLean: Whether that is a L{FastCGIRequest
         <twisted_fastcgi.request.FastCGIRequest>}.
     @ivar _gotLength: Whether the request knows the size of its body.
+    @ivar _streaming: Whether the application takes the body while it arrives.
+    @ivar _delivery: What it takes the body from, if it wants it bit by bit.
     @ivar _received: How much of the body has come, in bytes.
     @ivar _held: What has come of it while it was paused.
     @ivar _heldBytes: The size of that.
@@ -132,6 +146,13 @@ class RequestChannel:
     @ivar _bodyAllowed: Whether the response may have a body.
     """
 
+    hasBody = True
+    statusFirst = False
+
+    data: BinaryIO | None = None
+    dataLength: int | None = None
+    dataLastModified: int | None = None
+
     site: Site
     factory: Site | None
     length: int | None = None
@@ -144,6 +165,8 @@ class RequestChannel:
     _request: Any = None
     _isLean = False
     _gotLength = False
+    _streaming = False
+    _delivery: BodyTransport | None = None
     _received = 0
     _held: deque[bytes] | None = None
     _heldBytes = 0
@@ -251,10 +274,10 @@ class RequestChannel:
         try:
             cgi.checkRequest(self.pairs, variables)
             self._command, self._path, self._version = cgi.requestLine(variables)
-            if variables.get(b"CONTENT_LENGTH"):
+            if variables.get(b"CONTENT_LENGTH") and self.hasBody:
                 self.length = cgi.contentLength(variables)
         except RemoteProtocolError as error:
-            self.refuse(400, _BAD_REQUEST, str(error))
+            self.refuse(400, BAD_REQUEST, str(error))
             return
         make = self._connection.factory.requestFactory
         if make is FastCGIRequest and self.length is None:
@@ -292,10 +315,50 @@ class RequestChannel:
             if not self._isLean:
                 request.requestHeaders = self.requestHeaders
             request.parseCookies()
-            if self.length is not None:
-                self._tellLength(self.length)
         except Exception:
             self._failed()
+
+    def beginBody(self) -> None:
+        """
+        Let a resource have the request before its body, if it wants that.
+        """
+        request = self._request
+        if request is None:
+            return
+        if self._isLean and self.length != 0:
+            found = request.findEarly(self._command, self._path, self._version)
+            if IStreamingResource.providedBy(found):
+                self._streaming = True
+                # Until the body is asked for.
+                self.paused = True
+                request.process()
+                return
+        if self.length is not None:
+            try:
+                self._tellLength(self.length)
+            except Exception:
+                self._failed()
+
+    def deliverBody(self, protocol: IProtocol) -> None:
+        """
+        Hand the body to a protocol.
+
+        @param protocol: Takes the body.
+        @raise RuntimeError: If it was handed to one already.
+        """
+        if self._delivery is not None:
+            raise RuntimeError("the request body can be delivered once only")
+        if not self._streaming and self._request is not None:
+            source = FileSource(self._request.content, protocol)
+            self._delivery = source.transport
+            source.start()
+            return
+        self._delivery = BodyTransport(protocol, self)
+        self._delivery.connect()
+        if self.connected:
+            self.resumeProducing()
+        else:
+            self._delivery.lost(Failure(ConnectionAborted(_OVER)))
 
     def _tellLength(self, length: int | None) -> None:
         """
@@ -337,25 +400,64 @@ class RequestChannel:
         """
         Give a piece of the body to the request.
         """
+        if self._streaming:
+            self._tell(BodyTransport.receive, data)
+            return
         try:
             if not self._gotLength:
-                self._tellLength(None)
+                self._tellLength(self.length)
             if self._request is not None:
                 self._request.handleContentChunk(data)
         except Exception:
             self._failed()
+
+    def _tell(self, what: Callable[..., object], *args: object) -> None:
+        """
+        Tell the protocol that takes the body of something.
+        """
+        try:
+            what(self._delivery, *args)
+        except Exception:
+            if self._request is not None:
+                self._request.processingFailed(Failure())
+            else:
+                log.failure("{uri} failed to take the end of its body", uri=self._path)
+
+    def _endDelivery(self, reason: Exception | Failure) -> None:
+        """
+        Tell the protocol that takes the body, if there is one, that no more
+        will come.
+        """
+        if self._delivery is not None:
+            failure = reason if isinstance(reason, Failure) else Failure(reason)
+            self._tell(BodyTransport.lost, failure)
 
     def endBody(self) -> None:
         """
         Note that the body has ended, and let the application have the request
         as soon as it wants it.
         """
-        if self.bodyDone:
-            return
-        if self.length is not None and self._received < self.length:
-            reason = f"{self._received} of {self.length} bytes of the body came"
-            self.refuse(400, _SHORT_BODY, reason)
-            return
+        if not (self.bodyDone or self._endsShort()):
+            self._finishBody()
+
+    def _endsShort(self) -> bool:
+        """
+        Refuse the request if its body has ended before it was complete.
+
+        @return: Whether it has.
+        """
+        if self.length is None or self._received >= self.length:
+            return False
+        reason = f"{self._received} of {self.length} bytes of the body came"
+        self._endDelivery(BodyTooShort(reason))
+        self.refuse(400, _SHORT_BODY, reason)
+        return True
+
+    def _finishBody(self) -> None:
+        """
+        Note that all has come, and let the application have it as soon as it
+        wants it.
+        """
         self.bodyDone = True
         if not self.paused:
             self._render()
@@ -364,6 +466,10 @@ class RequestChannel:
         """
         Let the application have the request, which is complete.
         """
+        if self._streaming:
+            self._delivered = True
+            self._tell(BodyTransport.done)
+            return
         try:
             if not (self._gotLength or self._isLean):
                 # Nothing at all has come of the body.
@@ -418,13 +524,17 @@ class RequestChannel:
         """
         Answer a request whose body is too large.
         """
-        self.refuse(413, _LARGE_BODY, f"a body of {size} bytes, {limit} are allowed")
+        reason = f"a body of {size} bytes, {limit} are allowed"
+        self._endDelivery(LimitExceeded(reason))
+        self.refuse(413, _LARGE_BODY, reason)
 
     def bodyTimedOut(self) -> None:
         """
         Answer a request whose body stays away.
         """
-        self.refuse(408, _SLOW_BODY, "the body did not arrive in time")
+        reason = "the body did not arrive in time"
+        self._endDelivery(TimeoutError(reason))
+        self.refuse(408, _SLOW_BODY, reason)
 
     def refuse(self, status: int, explanation: str, reason: str | None) -> None:
         """
@@ -442,16 +552,27 @@ class RequestChannel:
             self.loseConnection()
             return
         head = self._variables.get(b"REQUEST_METHOD") == b"HEAD"
-        self._connection.writeStdout(errorPage(status, explanation, head=head))
+        page = errorPage(status, explanation, head=head, statusFirst=self.statusFirst)
+        self._connection.writeStdout(page)
         self._end(complete=True)
         self.disconnect(Failure(ConnectionAborted(reason or explanation)))
+
+    def rejectRole(self, reason: str) -> None:
+        """
+        Answer the request with UNKNOWN_ROLE, before anybody has seen it.
+
+        @param reason: A sentence for the log.
+        """
+        self._request = None
+        self._over()
+        self._connection.rejectRole(reason)
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         """
         Answer a request whose body is no valid form: the name by which
         L{twisted.web.http.Request} calls its channel then.
         """
-        self.refuse(400, _BAD_REQUEST, "the body is no valid form")
+        self.refuse(400, BAD_REQUEST, "the body is no valid form")
 
     # The response's way to the web server
 
@@ -492,12 +613,20 @@ class RequestChannel:
         self._declared = length if self._bodyAllowed else None
         drop = self._unwanted(headers)
         try:
-            return cgi.responseHead(code, reason, headers, length=length, drop=drop)
+            return cgi.responseHead(
+                code,
+                reason,
+                headers,
+                length=length,
+                statusFirst=self.statusFirst,
+                drop=drop,
+            )
         except LocalProtocolError as error:
             log.error("{uri} got 500: {error}", uri=self._path, error=error)
             self._bodyAllowed = False
             self._declared = None
-            return errorPage(500, _FAILED, head=self._command == b"HEAD")
+            head = self._command == b"HEAD"
+            return errorPage(500, _FAILED, head=head, statusFirst=self.statusFirst)
 
     def _unwanted(self, headers: Headers) -> tuple[bytes, ...]:
         """
@@ -648,6 +777,8 @@ class RequestChannel:
         self.connected = False
         self._held = None
         self._heldBytes = 0
+        if self._delivery is not None:
+            self._endDelivery(ConnectionAborted(_OVER))
 
     # The end that was not wanted
 
@@ -687,6 +818,7 @@ class RequestChannel:
 
         @param reason: Why.
         """
+        self._endDelivery(reason)
         self._over()
         self._head = b""
         self._connection.stopProducer()
@@ -766,7 +898,7 @@ class RequestChannel:
         """
         Take the request body again.
         """
-        if self.paused:
+        if self.paused and (self._delivery is not None or not self._streaming):
             self.paused = False
             self._connection.pump()
 

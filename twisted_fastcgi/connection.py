@@ -481,6 +481,21 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
         self._requestOver()
         return ending
 
+    def rejectRole(self) -> bytes:
+        """
+        Answer the request in hand, which nobody has begun to answer, by
+        UNKNOWN_ROLE (section 5.5): its role is not served after all.
+
+        @return: Bytes to be sent.
+        @raise LocalProtocolError: If there is none, or it has been answered in
+            part.
+        """
+        if self.inputState in _UNREADY or self.outputState is not _SILENT:
+            raise LocalProtocolError("there is no request that could be rejected")
+        status = ProtocolStatus.UNKNOWN_ROLE
+        self._requestOver()
+        return _rejection(self.requestId, _REFUSALS[status], status)
+
     def _stderrEnd(self) -> bytes:
         """
         End the error stream.

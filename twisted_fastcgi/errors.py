@@ -38,3 +38,10 @@ class LimitExceeded(RemoteProtocolError):
     The peer sent more than the L{limits
     <twisted_fastcgi.connection.Limits>} of this side allow.
     """
+
+
+class BodyTooShort(RemoteProtocolError):
+    """
+    A request body ended before as much of it had come as was told: the client
+    or the web server failed (RFC 3875, section 4.1.2).
+    """

@@ -12,10 +12,14 @@ from urllib.parse import unquote_to_bytes
 from twisted.web.iweb import IRequest
 from twisted.web.pages import notFound
 from twisted.web.resource import IResource
-from zope.interface import implementer
+from zope.interface import alsoProvides, implementer
 
 from twisted_fastcgi import cgi
-from twisted_fastcgi.interfaces import IFastCGIRequest
+from twisted_fastcgi.interfaces import (
+    IAuthorizer,
+    IFastCGIRequest,
+    IFilterResource,
+)
 
 #: The application gets the whole path.
 ROOT = "/"
@@ -38,13 +42,24 @@ def mounted(resource: IResource, mount: str) -> IResource:
     @raise ValueError: If C{mount} is none of these.
     """
     if mount == SCRIPT_NAME:
-        return _Mounted(resource, None)
+        return _mount(resource, None)
     if not mount.startswith("/"):
         raise ValueError(
             f"mount must be a path that starts with /, or {SCRIPT_NAME}: {mount!r}"
         )
     prefix = [unquote_to_bytes(part) for part in mount.split("/") if part]
-    return _Mounted(resource, prefix) if prefix else resource
+    return _mount(resource, prefix) if prefix else resource
+
+
+def _mount(resource: IResource, prefix: list[bytes] | None) -> IResource:
+    """
+    Make the root, which plays the roles that the application plays.
+    """
+    root = _Mounted(resource, prefix)
+    for role in (IAuthorizer, IFilterResource):
+        if role.providedBy(resource):
+            alsoProvides(root, role)
+    return root
 
 
 @implementer(IResource)

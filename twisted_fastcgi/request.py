@@ -74,10 +74,21 @@ def _receivedCookies(request: Any) -> dict[bytes, bytes]:
     return cookies
 
 
+class _BodyWanted(BaseException):
+    """
+    What a resource has asked for is not known before the body has arrived.
+
+    Not an L{Exception}, so that the resource does not handle it.
+    """
+
+
 def _args(request: Any) -> dict[bytes, list[bytes]] | None:
     """
     Parse the query, once it is known.
     """
+    if request._isEarly and request.method == b"POST":
+        # There may be the fields of a form to come.
+        raise _BodyWanted
     query = request._query
     if query is None:
         return None
@@ -88,6 +99,8 @@ def _emptyContent(request: Any) -> Any:
     """
     Make the file of a body that has nothing in it, unless the request is over.
     """
+    if request._isEarly:
+        raise _BodyWanted
     if not request._bodyless:
         return None
     request.gotLength(0)
@@ -178,6 +191,8 @@ class FastCGIRequest(Request):
     @ivar _fastcgi: The channel, even when the request is over.
     @ivar _bodyless: Whether there is no body, and the file for it is not made.
     @ivar _query: The query, when it is known.
+    @ivar _isEarly: Whether a resource is looked for before the body is there.
+    @ivar _found: The resource that was found so.
     @ivar _answered: C{responseHeaders}, and the C{Content-Type} that was sent
         beside them.
     """
@@ -202,6 +217,10 @@ class FastCGIRequest(Request):
     _log = Logger()
     _bodyless = True
     _query: bytes | None = None
+
+    # For a request that is looked at before its body has arrived.
+    _isEarly = False
+    _found: Any = None
 
     #: Whether C{args} are to have the fields of a form in the body.
     _parsesForms = True
@@ -268,23 +287,64 @@ class FastCGIRequest(Request):
         """
         Find the resource, and have it render the request.
         """
-        path = self.path
-        if path == b"*":
+        if self.path == b"*":
             super().process()
             return
-        self.site = site = self._fastcgi.site
-        self.prepath = []
-        self.postpath = path[1:].split(b"/")
-        if b"%" in path:
-            self.postpath = list(map(unquote_to_bytes, self.postpath))
         try:
-            found = site.getResourceFor(self)
+            found = self._find() if self._found is None else self._found
             # Nearly always the first look, which costs next to nothing, will do.
             if hasattr(found, "getEncoder") and _IEncodingResource.providedBy(found):
                 self._encoder = found.getEncoder(self)
             self.render(found)
         except BaseException:
             self.processingFailed(Failure())
+
+    def _find(self) -> Any:
+        """
+        Find the resource.
+        """
+        path = self.path
+        self.site = site = self._fastcgi.site
+        self.prepath = []
+        self.postpath = path[1:].split(b"/")
+        if b"%" in path:
+            self.postpath = list(map(unquote_to_bytes, self.postpath))
+        return site.getResourceFor(self)
+
+    def useFound(self, resource: Any) -> None:
+        """
+        Have another resource render the request than the one that was found.
+
+        @param resource: The resource.
+        """
+        self._found = resource
+
+    def findEarly(self, command: bytes, path: bytes, version: bytes) -> Any:
+        """
+        Find the resource while the body is still to come.
+
+        If something on the way asks for what only the body can tell,
+        C{content} or the fields of a form, or fails, it is all done again when
+        the body is there.
+
+        @param command: The method.
+        @param path: The URI.
+        @param version: The version of HTTP that the client speaks.
+        @return: The resource, which will not be looked for again; L{None} if it
+            can't be told yet.
+        """
+        self.method, self.uri, self.clientproto = command, path, version
+        self.path, _, self._query = path.partition(b"?")
+        if self.path == b"*":
+            return None
+        self._isEarly = True
+        try:
+            self._found = self._find()
+        except (_BodyWanted, Exception):
+            self._found = None
+        finally:
+            self._isEarly = False
+        return self._found
 
     def render(self, found: Any) -> None:
         """

@@ -10,7 +10,7 @@ share.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any, cast
 
@@ -28,6 +28,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
+from twisted_fastcgi.authorizer import AuthorizerResource
 from twisted_fastcgi.channel import RequestChannel
 from twisted_fastcgi.connection import (
     ApplicationConnection,
@@ -42,9 +43,12 @@ from twisted_fastcgi.connection import (
     WholeRequestReceived,
 )
 from twisted_fastcgi.errors import LimitExceeded, RemoteProtocolError
+from twisted_fastcgi.interfaces import IAuthorizer, IFilterResource
 from twisted_fastcgi.mount import ROOT, mounted
 from twisted_fastcgi.outlet import outletFor
+from twisted_fastcgi.records import RecordType, Role
 from twisted_fastcgi.request import FastCGIRequest
+from twisted_fastcgi.roles import CHANNELS, FilterChannel
 
 log = Logger()
 
@@ -75,6 +79,7 @@ class _Stage(Enum):
 # For the reason that twisted_fastcgi.connection has such names, too.
 _IDLE, _PARAMS, _BODY, _BUSY = _Stage
 _NO_REQUEST = InputState.IDLE
+_STDIN = RecordType.STDIN
 
 
 class FastCGIProtocol(Protocol):
@@ -124,7 +129,7 @@ class FastCGIProtocol(Protocol):
         Get ready for requests.
         """
         factory = self.factory
-        self._connection = ApplicationConnection(factory.limits)
+        self._connection = ApplicationConnection(factory.limits, factory.roles)
         self._connection.refusing = self._leaving = factory.refusing
         transport = self._transport
         self._outlet = outletFor(transport, factory.reactor, self._transportDrained)
@@ -201,6 +206,7 @@ class FastCGIProtocol(Protocol):
             self._channel = channel = RequestChannel(self, request)
             channel.begin()
             if request.body and self._channel is channel:
+                channel.beginBody()
                 channel.receiveBody(request.body)
             if self._channel is channel:
                 channel.endBody()
@@ -261,20 +267,28 @@ class FastCGIProtocol(Protocol):
         # Another one may have begun to arrive already: that has its own time.
         self._stage = _BUSY
         self.deadline = None
-        self._channel = RequestChannel(self, event)
-        self._channel.begin()
+        self._channel = channel = CHANNELS[event.role](self, event)
+        channel.begin()
+        if self._channel is channel:
+            channel.beginBody()
 
     def _streamReceived(self, event: StreamReceived) -> None:
         """
-        Take a piece of the request's body.
+        Take a piece of the request's body, or of a Filter's file.
         """
-        cast(RequestChannel, self._channel).receiveBody(event.data)
+        if event.stream == _STDIN:
+            cast(RequestChannel, self._channel).receiveBody(event.data)
+        else:
+            cast(FilterChannel, self._channel).receiveData(event.data)
 
     def _streamEnded(self, event: StreamEnded) -> None:
         """
-        Take the end of the request's body.
+        Take the end of the request's body, or of a Filter's file.
         """
-        cast(RequestChannel, self._channel).endBody()
+        if event.stream == _STDIN:
+            cast(RequestChannel, self._channel).endBody()
+        else:
+            cast(FilterChannel, self._channel).endData()
 
     def _requestAborted(self, event: RequestAborted) -> None:
         """
@@ -436,6 +450,17 @@ class FastCGIProtocol(Protocol):
         else:
             self._close()
         self.pump()
+
+    def rejectRole(self, reason: str) -> None:
+        """
+        Send UNKNOWN_ROLE, and go on as after a response.
+
+        @param reason: Why, for the log.
+        """
+        self._channel = None
+        self.complain("a request was rejected", reason)
+        self._outlet.write([self._connection.rejectRole()])
+        self._requestOver()
 
     def respond(self, data: bytes, appStatus: int) -> None:
         """
@@ -680,6 +705,9 @@ class FastCGIFactory(ServerFactory):
     @ivar limits: What a peer may use up.
     @ivar reactor: Tells the time.
     @ivar loggingSite: The same site, if it is to log each request.
+    @ivar roles: The roles that are served.
+    @ivar authorizerSite: What serves the role of an Authorizer, if it is not
+        the same site.
     """
 
     protocol = FastCGIProtocol  # type: ignore[assignment]
@@ -691,6 +719,8 @@ class FastCGIFactory(ServerFactory):
         *,
         limits: Limits | None = None,
         mount: str = ROOT,
+        authorizer: Any = None,
+        roles: Iterable[int] = (),
         reactor: IReactorTime | None = None,
     ) -> None:
         """
@@ -701,8 +731,17 @@ class FastCGIFactory(ServerFactory):
         @param limits: What a peer may use up.
         @param mount: Where in the path the resources begin; see
             L{twisted_fastcgi.mount.mounted}.  Only for resources.
+        @param authorizer: An L{IAuthorizer
+            <twisted_fastcgi.interfaces.IAuthorizer>} that decides on all
+            requests in the role of an Authorizer; L{None} to leave it to the
+            resource that their path leads to.
+        @param roles: What L{Role<twisted_fastcgi.records.Role>}s to serve
+            beside those that the root and C{authorizer} provide the interface
+            of: for resources below the root that provide it.  Others get
+            UNKNOWN_ROLE.
         @param reactor: Tells the time.
-        @raise TypeError: If C{resourceOrSite} is neither.
+        @raise TypeError: If C{resourceOrSite} is neither, or C{authorizer} is no
+            L{IAuthorizer<twisted_fastcgi.interfaces.IAuthorizer>}.
         @raise ValueError: If C{mount} is no place in a path, or not C{"/"}
             with a L{Site<twisted.web.server.Site>}.
         """
@@ -713,6 +752,8 @@ class FastCGIFactory(ServerFactory):
         self.reactor = reactor
         self.limits = Limits() if limits is None else limits
         self.site, self.loggingSite = _sitesFor(resourceOrSite, mount, reactor)
+        self.authorizerSite = _authorizerSite(authorizer, reactor)
+        self.roles = frozenset(roles) | _rolesOf(self.site, authorizer)
         self._connections: set[FastCGIProtocol] = set()
         self._sweeping: IDelayedCall | None = None
         self._draining = False
@@ -853,6 +894,29 @@ class FastCGIFactory(ServerFactory):
                 call.cancel()
         if drained is not None:
             drained.callback(None)
+
+
+def _authorizerSite(authorizer: Any, reactor: IReactorTime) -> Site | None:
+    """
+    Make the site that asks an authorizer, if there is one.
+    """
+    if authorizer is None:
+        return None
+    if not IAuthorizer.providedBy(authorizer):
+        raise TypeError(f"authorizer must provide IAuthorizer: {authorizer!r}")
+    return Site(AuthorizerResource(authorizer), reactor=reactor)
+
+
+def _rolesOf(site: Site, authorizer: object) -> frozenset[int]:
+    """
+    Tell which roles the root of a site, and an authorizer beside it, can play.
+    """
+    roles = {Role.RESPONDER}
+    if authorizer is not None or IAuthorizer.providedBy(site.resource):
+        roles.add(Role.AUTHORIZER)
+    if IFilterResource.providedBy(site.resource):
+        roles.add(Role.FILTER)
+    return frozenset(roles)
 
 
 def _sitesFor(

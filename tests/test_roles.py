@@ -1,0 +1,596 @@
+# Copyright (c) the twisted_fastcgi authors.
+# See LICENSE for details.
+
+"""
+Tests for the roles of an Authorizer and a Filter (FastCGI 1.0, sections 6.3
+and 6.4): L{twisted_fastcgi.roles} and L{twisted_fastcgi.authorizer}.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from typing import Any
+
+from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
+from twisted.cred.portal import Portal
+from twisted.internet.defer import Deferred
+from twisted.web.pages import notFound
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import NOT_DONE_YET, Request, Site
+from zope.interface import alsoProvides, implementer
+
+from tests import wire
+from tests.tables import table
+from tests.transports import Application, ServerTestCase
+from twisted_fastcgi.authorizer import (
+    Allow,
+    AuthorizerResource,
+    Deny,
+    PortalAuthorizer,
+)
+from twisted_fastcgi.connection import Limits
+from twisted_fastcgi.interfaces import IAuthorizer, IFastCGIRequest, IFilterResource
+from twisted_fastcgi.mount import mounted
+from twisted_fastcgi.records import Role
+
+#: What the role of an Authorizer lacks (FastCGI 1.0, section 6.3).
+LACKING = ("CONTENT_LENGTH", "PATH_INFO", "PATH_TRANSLATED", "SCRIPT_NAME")
+
+
+def question(path: bytes = b"/a/b", keep: bool = True, **changes: Any) -> bytes:
+    """
+    Build a request in the role of an Authorizer, which ends with its
+    variables.
+    """
+    lacking: dict[str, Any] = dict.fromkeys(LACKING)
+    variables = wire.variables(path, **{**lacking, **changes})
+    begin = wire.beginRequest(role=wire.AUTHORIZER, keep=keep)
+    return begin + wire.params(variables)
+
+
+@implementer(IAuthorizer)
+class Authorizer:
+    """
+    Decides as it is told.
+
+    @ivar requests: The requests.
+    """
+
+    def __init__(self, decision: Any) -> None:
+        self.requests: list[Any] = []
+        self._decision = decision
+
+    def authorize(self, request: Any) -> Any:
+        self.requests.append(request)
+        decision = self._decision
+        return decision(request) if callable(decision) else decision
+
+
+class AuthorizerTestCase(ServerTestCase):
+    """
+    A test case with an authorizer.
+    """
+
+    def ask(self, decision: Any, data: bytes = b"", **options: Any) -> Any:
+        """
+        Ask an authorizer.
+
+        @return: The transport.
+        """
+        self.authorizer = Authorizer(decision)
+        self.serve(Application(), authorizer=self.authorizer, **options)
+        return self.exchange(data or question())
+
+
+class AuthorizerTests(AuthorizerTestCase):
+    """
+    What is decided, and what of it the web server is told.
+    """
+
+    def test_allow(self) -> None:
+        """
+        What is allowed gets the status 200, and variables in the case in which
+        the web server is to set them; at the end of PARAMS, without a body.
+        """
+        variables = {"REMOTE_USER": "zoë", b"GROUPS_2": b"a b"}
+        answer = self.ask(Allow(variables)).response()
+        self.assertEqual(
+            answer.stdout,
+            b"Status: 200 OK\r\n"
+            b"Variable-REMOTE_USER: zo\xc3\xab\r\n"
+            b"Variable-GROUPS_2: a b\r\n\r\n",
+        )
+        self.assertEqual(answer.protocolStatus, wire.REQUEST_COMPLETE)
+
+    def test_deny(self) -> None:
+        """
+        What is denied gets a page with the status 403, which stands before all
+        other header fields.
+        """
+        answer = self.ask(Deny()).response()
+        self.assertTrue(answer.stdout.startswith(b"Status: 403 Forbidden\r\n"))
+        self.assertIn(b"Forbidden", answer.body)
+
+    @table(
+        {
+            "a status of its own": (notFound(), 404),
+            "none": (Application(b"no"), 403),
+            "one that would allow it": (
+                Application(lambda request: request.setResponseCode(200) or b"no"),
+                403,
+            ),
+        }
+    )
+    def test_denyWith(self, response: Any, status: int) -> None:
+        """
+        A denial is what a resource makes of it, but never an allowance.
+        """
+        answer = self.ask(Deny(response)).response()
+        self.assertEqual(answer.status, status)
+        self.assertTrue(answer.stdout.startswith(b"Status: "))
+
+    def test_denyLater(self) -> None:
+        """
+        The resource may answer bit by bit, and later.
+        """
+
+        def render(request: Any) -> Any:
+            request.setResponseCode(200)
+            request.write(b"no")
+            request.finish()
+            return NOT_DONE_YET
+
+        answer = self.ask(Deny(Application(render))).response()
+        self.assertEqual((answer.status, answer.body), (403, b"no"))
+
+    @table(
+        {
+            "no decision": (None, TypeError),
+            "an exception": (lambda request: 1 / 0, ZeroDivisionError),
+        }
+    )
+    def test_fails(self, decision: Any, error: type[Exception]) -> None:
+        """
+        An authorizer that fails denies, with 500 and a status line in front.
+        """
+        answer = self.ask(decision).response()
+        self.assertEqual(answer.status, 500)
+        self.assertTrue(answer.stdout.startswith(b"Status: 500"))
+        self.assertEqual(len(self.flushLoggedErrors(error)), 1)
+
+    def test_later(self) -> None:
+        """
+        A decision may take its time.
+        """
+        decision: Deferred[Allow] = Deferred()
+        transport = self.ask(decision)
+        self.assertEqual(transport.value(), b"")
+        decision.callback(Allow())
+        transport.settle()
+        self.assertEqual(transport.response().stdout, b"Status: 200 OK\r\n\r\n")
+
+    def test_coroutine(self) -> None:
+        """
+        It may be made by a coroutine.
+        """
+
+        async def decide(request: Any) -> Allow:
+            return Allow()
+
+        self.assertEqual(self.ask(decide).response().status, 200)
+
+    @table(
+        {
+            "gives up": (wire.abortRequest(),),
+            "goes away": (None,),
+        }
+    )
+    def test_cancelled(self, last: bytes | None) -> None:
+        """
+        When the web server gives up, the decision is cancelled, and that is
+        nothing to be logged.
+        """
+        decision: Deferred[Allow] = Deferred()
+        results: list[Any] = []
+        transport = self.ask(decision)
+        decision.addErrback(lambda failure: results.append(failure) or failure)
+        if last is None:
+            transport.close()
+        else:
+            transport.receive(last)
+        # The authorizer was asked first, so it is told first.
+        self.assertTrue(decision.called)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_variables(self) -> None:
+        """
+        The request is made without the variables that the role lacks, from the
+        URI; those that are there are all there.
+        """
+        transport = self.ask(Allow(), question(b"/a%20b/c", HTTP_X=b"y"))
+        transport.response()
+        (request,) = self.authorizer.requests
+        self.assertEqual((request.method, request.path), (b"GET", b"/a%20b/c"))
+        self.assertEqual((request.prepath, request.postpath), ([], [b"a b", b"c"]))
+        self.assertEqual(request.getHeader(b"x"), b"y")
+        fcgi = IFastCGIRequest(request, None)
+        self.assertIs(fcgi, None)
+
+    def test_contentLength(self) -> None:
+        """
+        A web server that sends CONTENT_LENGTH nevertheless sends no body.
+        """
+        data = question(CONTENT_LENGTH=b"1000", REQUEST_METHOD=b"POST")
+        self.assertEqual(self.ask(Allow(), data).response().status, 200)
+
+    def test_bodyIgnored(self) -> None:
+        """
+        One that sends an end of the body is understood, too, and asks again on
+        the same connection.
+        """
+        transport = self.ask(Allow(), question() + wire.stdin(b""))
+        transport.receive(question() + wire.stdin(b""))
+        self.assertEqual(transport.statuses(), [200, 200])
+
+    def test_closes(self) -> None:
+        """
+        A connection that is not to be kept is closed after the decision.
+        """
+        transport = self.ask(Allow(), question(keep=False))
+        self.assertTrue(transport.disconnected)
+        self.assertEqual(transport.response().status, 200)
+
+    def test_badVariables(self) -> None:
+        """
+        A request that can't be understood is denied.
+        """
+        answer = self.ask(Allow(), question(REQUEST_METHOD=b"")).response()
+        self.assertEqual(answer.status, 400)
+        self.assertTrue(answer.stdout.startswith(b"Status: 400"))
+
+    def test_impossibleVariables(self) -> None:
+        """
+        Variables that web servers could misunderstand can't be told.
+        """
+        for name, value in (
+            ("lower", "a"),
+            ("", "a"),
+            ("A-B", "a"),
+            ("A", "b\r\nC: d"),
+            ("A", "b\0"),
+        ):
+            error = self.assertRaises(ValueError, Allow, {name: value})
+            self.assertIn(repr(value), str(error))
+
+    def test_ownRequests(self) -> None:
+        """
+        A site that makes requests of its own kind makes them for Responders.
+        """
+
+        def make(channel: Any, queued: bool) -> Request:
+            return Request(channel, queued)
+
+        self.authorizer = Authorizer(Allow())
+        site = Site(Application(), make, reactor=self.clock)
+        self.serve(site, authorizer=self.authorizer)
+        transport = self.exchange(question(), wire.request(wire.variables()))
+        self.assertEqual(transport.statuses(), [200, 200])
+
+
+class RoleTests(ServerTestCase):
+    """
+    Who serves which role.
+    """
+
+    def test_notServed(self) -> None:
+        """
+        Where nothing provides the interface of a role, it is not known, and
+        that is said as soon as the request begins.
+        """
+        for role in (wire.AUTHORIZER, wire.FILTER):
+            self.serve(Application())
+            answer = self.exchange(wire.beginRequest(role=role)).response()
+            self.assertEqual(answer.protocolStatus, wire.UNKNOWN_ROLE)
+            self.assertEqual(answer.status, 501)
+
+    @table(
+        {
+            "as it is": (lambda resource: resource,),
+            "in a site": (lambda resource: Site(resource),),
+            "mounted": (lambda resource: mounted(resource, "/a"),),
+        }
+    )
+    def test_root(self, serving: Any) -> None:
+        """
+        A root that is an authorizer decides on every path below it.
+        """
+        self.serve(serving(AuthorizerResource(Authorizer(Allow()))))
+        self.assertEqual(self.exchange(question()).response().status, 200)
+
+    def test_below(self) -> None:
+        """
+        Authorizers below the root are asked by their path; other resources do
+        not know the role, which is logged.
+        """
+        root = Resource()
+        root.putChild(b"a", AuthorizerResource(Authorizer(Allow())))
+        root.putChild(b"b", Application())
+        self.serve(root, roles=[Role.AUTHORIZER])
+        transport = self.exchange(question(b"/a/c"), question(b"/b"), question(b"/a"))
+        first, second, third = transport.responses()
+        self.assertEqual((first.status, third.status), (200, 200))
+        self.assertEqual(second.protocolStatus, wire.UNKNOWN_ROLE)
+        self.assertEqual(second.status, 501)
+        (event,) = [each for each in self.events if "why" in each]
+        self.assertIn("IAuthorizer", event["why"])
+
+    def test_rejectedAndClosed(self) -> None:
+        """
+        A connection that is not to be kept is closed after that.
+        """
+        self.serve(Application(), roles=[Role.AUTHORIZER])
+        transport = self.exchange(question(keep=False))
+        self.assertEqual(transport.response().protocolStatus, wire.UNKNOWN_ROLE)
+        self.assertTrue(transport.disconnected)
+
+    def test_getChildFails(self) -> None:
+        """
+        Where nothing can be found, everything is denied.
+        """
+
+        class Root(Resource):
+            def getChild(self, name: bytes, request: Any) -> Any:
+                raise ZeroDivisionError("it finds nothing")
+
+        self.serve(Root(), roles=[Role.AUTHORIZER])
+        self.assertEqual(self.exchange(question()).response().status, 500)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_noAuthorizer(self) -> None:
+        """
+        What is no authorizer can't be one.
+        """
+        error = self.assertRaises(
+            TypeError, self.serve, Application(), authorizer=Resource()
+        )
+        self.assertIn("IAuthorizer", str(error))
+
+    def test_asResponder(self) -> None:
+        """
+        An authorizer is a resource, too: nginx asks it by an ordinary request.
+        """
+        authorizer = Authorizer(Allow({"REMOTE_USER": "me"}))
+        self.serve(AuthorizerResource(authorizer))
+        answer = self.exchange(wire.request(wire.variables())).response()
+        self.assertEqual(answer.status, 200)
+        self.assertIn((b"Variable-REMOTE_USER", b"me"), answer.headers)
+
+
+@implementer(IResource)
+class Avatar:
+    """
+    Somebody who is let in.
+    """
+
+
+class Realm:
+    """
+    Knows who they are.
+    """
+
+    def __init__(self) -> None:
+        self.left: list[bytes] = []
+
+    def requestAvatar(self, name: bytes, mind: object, *interfaces: Any) -> Any:
+        return interfaces[0], Avatar(), lambda: self.left.append(name)
+
+
+def basic(text: bytes) -> bytes:
+    """
+    Write credentials.
+    """
+    return b"Basic " + b64encode(text)
+
+
+class PortalTests(ServerTestCase):
+    """
+    An authorizer that asks a portal.
+    """
+
+    def ask(self, **changes: Any) -> wire.Response:
+        """
+        Ask it.
+        """
+        self.realm = Realm()
+        users = InMemoryUsernamePasswordDatabaseDontUse(me=b"secret")
+        portal = Portal(self.realm, [users])
+        self.serve(PortalAuthorizer(portal, 'the "back" room'))
+        return self.exchange(question(**changes)).response()
+
+    @table(
+        {
+            "the header": ({"HTTP_AUTHORIZATION": basic(b"me:secret")},),
+            "in small letters": (
+                {"HTTP_AUTHORIZATION": b"b" + basic(b"me:secret")[1:]},
+            ),
+            "what Apache makes of it": (
+                {"REMOTE_USER": b"me", "REMOTE_PASSWD": b"secret"},
+            ),
+        }
+    )
+    def test_allow(self, variables: dict[str, bytes]) -> None:
+        """
+        Who has the password is let in and out again, and named.
+        """
+        answer = self.ask(**variables)
+        self.assertEqual(
+            answer.stdout, b"Status: 200 OK\r\nVariable-REMOTE_USER: me\r\n\r\n"
+        )
+        self.assertEqual(self.realm.left, [b"me"])
+
+    @table(
+        {
+            "nothing": ({},),
+            "a name alone": ({"REMOTE_USER": b"me"},),
+            "a wrong password": ({"HTTP_AUTHORIZATION": basic(b"me:guess")},),
+            "another scheme": ({"HTTP_AUTHORIZATION": b"Digest me"},),
+            "nonsense": ({"HTTP_AUTHORIZATION": b"Basic \xff"},),
+            "a wrong password by Apache": (
+                {"REMOTE_USER": b"me", "REMOTE_PASSWD": b"guess"},
+            ),
+        }
+    )
+    def test_deny(self, variables: dict[str, bytes]) -> None:
+        """
+        Who has not is asked for it (RFC 7617, section 2).
+        """
+        answer = self.ask(**variables)
+        self.assertEqual(answer.status, 401)
+        challenge = b'Basic realm="the \\"back\\" room", charset="UTF-8"'
+        self.assertIn((b"WWW-Authenticate", challenge), answer.headers)
+        self.assertEqual(self.realm.left, [])
+
+    def test_fails(self) -> None:
+        """
+        A portal that fails lets nobody in.
+        """
+
+        class Failing:
+            def login(self, *args: Any) -> Any:
+                raise ZeroDivisionError("it knows nobody")
+
+        portal: Any = Failing()
+        self.serve(PortalAuthorizer(portal, b"room"))
+        data = question(HTTP_AUTHORIZATION=basic(b"me:secret"))
+        self.assertEqual(self.exchange(data).response().status, 500)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+@implementer(IFilterResource)
+class Filter(Application):
+    """
+    A resource that filters.
+    """
+
+
+def filtering(
+    body: bytes, data: bytes, keep: bool = True, **changes: Any
+) -> list[bytes]:
+    """
+    Build a request in the role of a Filter, in pieces: its beginning, the
+    body, the file.
+    """
+    told = {
+        "FCGI_DATA_LENGTH": b"%d" % len(data),
+        "FCGI_DATA_LAST_MOD": b"1700000000",
+    }
+    variables = wire.postVariables(body, **{**told, **changes})
+    begin = wire.beginRequest(role=wire.FILTER, keep=keep)
+    return [
+        begin + wire.params(variables),
+        wire.stdin(body),
+        wire.stream(wire.DATA, 1, data),
+    ]
+
+
+class FilterTests(ServerTestCase):
+    """
+    A file that is filtered.
+    """
+
+    def ask(self, *pieces: bytes, **options: Any) -> Any:
+        """
+        Ask a filter.
+        """
+
+        def upper(request: Any) -> bytes:
+            fcgi: Any = IFastCGIRequest(request)
+            self.file = fcgi.data
+            self.seen = (fcgi.dataLength, fcgi.dataLastModified)
+            text: bytes = fcgi.data.read()
+            return text.upper()
+
+        self.filter = Filter(upper)
+        self.serve(self.filter, **options)
+        return self.exchange(*pieces)
+
+    @table({"small": (100,), "large": (300_000,)})
+    def test_filter(self, size: int) -> None:
+        """
+        The resource gets the body, and the file with its size and time; both
+        are closed when the request is over.
+        """
+        data = b"a" * size
+        transport = self.ask(*filtering(b"body", data))
+        answer = transport.response()
+        self.assertEqual((answer.status, answer.body), (200, data.upper()))
+        self.assertEqual(self.filter.seen[0][3], b"body")
+        self.assertEqual(self.seen, (size, 1700000000))
+        self.assertTrue(self.file.closed)
+
+    def test_notBefore(self) -> None:
+        """
+        It is rendered when the file is complete, not when the body is.
+        """
+        begin, body, data = filtering(b"body", b"file")
+        transport = self.ask(begin, body, data[:-8])
+        self.assertEqual(self.filter.requests, [])
+        transport.receive(data[-8:])
+        self.assertEqual(transport.response().body, b"FILE")
+
+    @table(
+        {
+            "less": (filtering(b"", b"file", FCGI_DATA_LENGTH=b"5"), 500),
+            "more": (filtering(b"", b"file", FCGI_DATA_LENGTH=b"3"), 500),
+            "no size": (filtering(b"", b"file", FCGI_DATA_LENGTH=None), 400),
+            "no number": (filtering(b"", b"file", FCGI_DATA_LENGTH=b"x"), 400),
+            "no time": (filtering(b"", b"file", FCGI_DATA_LAST_MOD=None), 400),
+            "a method that is none": (filtering(b"", b"", REQUEST_METHOD=b""), 400),
+            "a body too short": (filtering(b"", b"", CONTENT_LENGTH=b"1"), 400),
+            "too large": (filtering(b"", b"file", FCGI_DATA_LENGTH=b"5000"), 413),
+        }
+    )
+    def test_refused(self, pieces: list[bytes], status: int) -> None:
+        """
+        What is not as it was told is not filtered; the connection lives on.
+        """
+        limits = Limits(bodyBytes=1000)
+        transport = self.ask(*pieces, *filtering(b"", b"x"), limits=limits)
+        self.assertEqual(transport.statuses(), [status, 200])
+        self.assertEqual(len(self.filter.requests), 1)
+
+    def test_aborted(self) -> None:
+        """
+        A filter may be aborted in the midst of the file.
+        """
+        begin, body, data = filtering(b"body", b"file")
+        transport = self.ask(begin, body, data[:-8], wire.abortRequest())
+        answer = transport.response(unfinished=True)
+        self.assertEqual(answer.appStatus, 1)
+        self.assertEqual(self.filter.requests, [])
+
+    def test_notAFilter(self) -> None:
+        """
+        A resource that is none does not know the role.
+        """
+        root = Resource()
+        root.putChild(b"", Application())
+        alsoProvides(root, IFilterResource)
+        self.serve(root)
+        transport = self.exchange(*filtering(b"body", b"file"))
+        self.assertEqual(transport.response().protocolStatus, wire.UNKNOWN_ROLE)
+
+    def test_responder(self) -> None:
+        """
+        A request in another role has no file.
+        """
+        seen = []
+
+        def look(request: Any) -> bytes:
+            fcgi: Any = IFastCGIRequest(request)
+            seen.append((fcgi.data, fcgi.dataLength, fcgi.dataLastModified))
+            return b""
+
+        self.serve(Filter(look))
+        self.exchange(wire.request(wire.variables()))
+        self.assertEqual(seen, [(None, None, None)])
