@@ -670,7 +670,7 @@ class RequestChannel:
         if self._command == b"HEAD":
             body = b""
         self._request = None
-        self.connected = False
+        self._over()
         if len(body) < _SMALL:
             data += body
         else:
