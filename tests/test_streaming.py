@@ -266,7 +266,7 @@ class PausingTests(StreamingTestCase):
         taker = OneByOne()
         self.resource = Streaming(taker)
         self.serve(self.resource)
-        self.exchange(begun() + piece(b"01234") + piece(b"56789") + END)
+        self.exchange(begun() + piece(b"01234"), piece(b"56789") + END)
         for number in range(2):
             self.assertEqual((len(taker.pieces), taker.reasons), (number + 1, []))
             taker.transport.resumeProducing()  # type: ignore[union-attr]
