@@ -224,8 +224,13 @@ class DrainTests(TestCase):
         See that a server has stopped as it should: well within its grace.
         """
         code, seconds = stopped
-        self.assertEqual(code, 0)
-        self.assertLess(seconds, 15)
+        said = [
+            line for line in self.servers[0].said().splitlines() if "got" not in line
+        ]
+        self.assertEqual(code, 0, said)
+        # The machine may be busy; nothing was aborted at the end of the grace.
+        self.assertNotIn("aborted", "".join(said))
+        self.assertLess(seconds, PATIENCE)
 
     def assertNothingLost(self, load: Load, allowed: set[int]) -> Counter[int]:
         """
