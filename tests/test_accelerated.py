@@ -176,6 +176,29 @@ class AcceleratedTests(ServerTestCase):
             path = before + os.fsencode(name) if before else bytes(self.folder / name)
             self.assertEqual(unquote_to_bytes(value), path)
 
+    @table(
+        {
+            "plain": ("a.txt", True),
+            "space": ("a b?c#d;e", True),
+            "UTF-8": ("ä€", True),
+            "percent": ("a%20b", False),
+            "line": ("a\nb", False),
+            "control": ("a\x7fb", False),
+            "space at the end": ("a ", False),
+        }
+    )
+    def test_apache(self, name: str, handed: bool) -> None:
+        """
+        Apache, which does not decode it, is told the path as it is, unless
+        something in it could be taken for something else.
+        """
+        (self.folder / name).write_bytes(CONTENT)
+        software = b"Apache/2.4.71 (Debian)"
+        answer = self.ask(f"/{name}", SENDFILE, SERVER_SOFTWARE=software)
+        path = bytes(self.folder / name) if handed else None
+        self.assertEqual(answer.header(SENDFILE), path)
+        self.assertEqual(answer.body, b"" if handed else CONTENT)
+
     def test_outside(self) -> None:
         """
         Nothing outside of the folder is ever handed over.

@@ -8,6 +8,7 @@ Files that the web server sends itself, when the application says so.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote_from_bytes
@@ -25,6 +26,10 @@ _ACCEL = b"x-accel-redirect"
 
 #: What it may say.
 _HEADERS = frozenset((_ACCEL, b"x-sendfile", b"x-lighttpd-send-file"))
+
+# What Apache can be told as it is: no white space that could get lost, and no
+# percent sign, which some versions of mod_xsendfile decode.
+_isVerbatim = re.compile(rb"[ -$&-~\x80-\xff]*[!-$&-~\x80-\xff]").fullmatch
 
 
 class AcceleratedFile(File):
@@ -96,10 +101,10 @@ class AcceleratedFile(File):
         mediaType, encoding = getTypeAndEncoding(
             self.basename(), self.contentTypes, self.contentEncodings, self.defaultType
         )
-        kind = self._kind(request)
+        kind, isApache = self._wanted(request)
         # nginx forgets the Content-Encoding of such a response.
         isPlain = kind and not encoding and self.isfile()
-        value = self._where(kind) if isPlain else None
+        value = self._where(kind, isApache) if isPlain else None
         if value is None:
             return super().render_GET(request)
         request.setHeader(b"content-type", (self.type or mediaType).encode("latin-1"))
@@ -108,18 +113,21 @@ class AcceleratedFile(File):
 
     render_HEAD = render_GET
 
-    def _kind(self, request: IRequest) -> bytes:
+    def _wanted(self, request: IRequest) -> tuple[bytes, bool]:
         """
-        Tell which header field the web server wants, nothing if none.
+        Tell which header field the web server wants, nothing if none, and
+        whether that is Apache.
         """
         fcgi = IFastCGIRequest(request, None)
-        wanted = b"" if fcgi is None else fcgi.params.get(VARIABLE, b"").lower()
-        return wanted if wanted in _HEADERS else b""
+        params = {} if fcgi is None else fcgi.params
+        wanted = params.get(VARIABLE, b"").lower()
+        isApache = params.get(b"SERVER_SOFTWARE", b"").startswith(b"Apache")
+        return wanted if wanted in _HEADERS else b"", isApache
 
-    def _where(self, kind: bytes) -> bytes | None:
+    def _where(self, kind: bytes, isApache: bool) -> bytes | None:
         """
-        Tell the web server where the file is: as a URI, or as a path in the
-        same encoding, which all of them decode.
+        Tell the web server where the file is: nginx wants a URI, lighttpd a
+        path in the same encoding, Apache one as it is.
 
         @return: What the header field says, with nothing in it that could mean
             something else there; L{None} if that can't be said.
@@ -137,4 +145,6 @@ class AcceleratedFile(File):
                 return None
             place = self._location.rstrip("/") if segments else self._location
             path = b"/".join(map(os.fsencode, (place, *segments)))
+        elif isApache:
+            return path if _isVerbatim(path) else None
         return quote_from_bytes(path).encode("ascii")

@@ -9,6 +9,7 @@ and with files that the web server sends itself.
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import ssl
@@ -18,6 +19,7 @@ from contextlib import ExitStack
 from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
+from unittest import SkipTest
 from urllib.error import HTTPError
 from urllib.request import (
     HTTPCookieProcessor,
@@ -43,7 +45,7 @@ _HERE = Path(__file__).parent
 
 _started: dict[str, Site] = {}
 
-_lighttpds: dict[Path, str] = {}
+_senders: dict[str, str] = {}
 
 
 class Site:
@@ -144,31 +146,78 @@ def replaced(path: Path, values: Mapping[str, str]) -> str:
     return text
 
 
-async def lighttpd(behind: Site) -> str:
-    """
-    Run lighttpd before an application, too, if that is not yet done.
+_LIGHTTPD = """
+server.document-root = "@FOLDER@"
+server.upload-dirs = ( "@FOLDER@" )
+server.bind = "127.0.0.1"
+server.port = @PORT@
+server.errorlog = "/dev/stderr"
+"""
 
+_APACHE = """
+ServerRoot @FOLDER@
+PidFile httpd.pid
+ErrorLog /dev/stderr
+Mutex file:@FOLDER@ default
+ServerName localhost
+User www-data
+Group www-data
+Listen 127.0.0.1:@PORT@
+Define MODULES /etc/apache2/mods-available
+Include ${MODULES}/mpm_event.load
+Include ${MODULES}/authz_core.load
+Include ${MODULES}/env.load
+Include ${MODULES}/proxy.load
+Include ${MODULES}/proxy_fcgi.load
+Include ${MODULES}/xsendfile.load
+"""
+
+#: What else may send the files of the documentation's example: the program, its
+#: arguments, and what there is in its configuration beside that of the example.
+_SENDERS = {
+    "lighttpd": ("lighttpd", ("-D", "-f"), _LIGHTTPD),
+    "apache": ("apache2", ("-D", "FOREGROUND", "-f"), _APACHE),
+}
+
+
+async def sender(name: str, behind: Site) -> str:
+    """
+    Run another web server before the example that has files, if that is not
+    yet done.
+
+    @param name: C{lighttpd} or C{apache}.
     @return: Where it is.
     """
-    command = program("lighttpd")
-    if behind.folder not in _lighttpds:
+    command, arguments, settings = _SENDERS[name]
+    executable = program(command)
+    if name == "apache":
+        needed("libapache2-mod-xsendfile", "/etc/apache2/mods-available/xsendfile.load")
+    if name not in _senders:
         running = Running()
         (port,) = _freePorts(1)
-        configuration = running.folder / "lighttpd.conf"
-        settings = f"""
-            server.document-root = "{running.folder}"
-            server.upload-dirs = ( "{running.folder}" )
-            server.bind = "127.0.0.1"
-            server.port = {port}
-            server.errorlog = "/dev/stderr"
-        """
-        socket = str(behind.application.address)
-        values = {"/run/app.sock": socket, "/srv/files": f"{behind.folder}/files"}
-        example = replaced(EXAMPLES / "files/lighttpd.conf", values)
-        configuration.write_text(f"{settings}\n{example}")
-        await running.start([command, "-D", "-f", configuration], port)
-        _lighttpds[behind.folder] = f"http://127.0.0.1:{port}"
-    return _lighttpds[behind.folder]
+        configuration = running.folder / "server.conf"
+        filled = settings.replace("@FOLDER@", str(running.folder))
+        values = {
+            "/run/app.sock": str(behind.application.address),
+            "/srv/files": f"{behind.folder}/files",
+        }
+        example = replaced(EXAMPLES / f"files/{name}.conf", values)
+        configuration.write_text(filled.replace("@PORT@", str(port)) + example)
+        await running.start([executable, *arguments, configuration], port)
+        _senders[name] = f"http://127.0.0.1:{port}"
+    return _senders[name]
+
+
+def needed(package: str, path: str) -> None:
+    """
+    See that a file of a Debian package is there.
+
+    @raise SkipTest: If it is not, except in CI, where it must be.
+    """
+    if not Path(path).exists():
+        if os.environ.get("CI"):
+            raise AssertionError(f"{package} is missing: .ci/run has to install it")
+        raise SkipTest(f"{package} is not installed")
 
 
 def _makeCertificate(openssl: str, folder: Path) -> None:
