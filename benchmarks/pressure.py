@@ -166,7 +166,7 @@ def questions(server: Strained, size: Size) -> str:
             target=connection.sendall, args=(_ASKED * size.questions,), daemon=True
         )
         asking.start()
-        asking.join(size.seconds)
+        asking.join(min(5.0, size.seconds))
         held = asking.is_alive()
         answer = Answer(connection)
         for _ in range(size.questions):

@@ -7,6 +7,7 @@ One target under atheris: C{run.py} starts this, with libFuzzer's options.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -26,9 +27,12 @@ def main() -> None:
     """
     Fuzz the target that the first argument names.
     """
-    target = TARGETS[sys.argv.pop(1)]
+    _, name, *options = sys.argv
+    target = TARGETS[name]
     globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)
-    atheris.Setup(sys.argv, lambda data: target(bytes(data)))
+    # To minimize a corpus, libFuzzer gives the first of these to a shell.
+    command = shlex.join([sys.executable, __file__, name])
+    atheris.Setup([command, *options], lambda data: target(bytes(data)))
     atheris.Fuzz()
 
 

@@ -29,6 +29,9 @@ CORPUS = HERE / "corpus"
 #: Where inputs and findings go that the runs make.
 BUILD = ROOT / "build" / "fuzzing"
 
+#: How the names begin of inputs that once found something: these stay.
+_FOUND = "found-"
+
 #: Longer inputs find nothing that shorter ones do not.
 _LONGEST = 2048
 
@@ -131,6 +134,7 @@ def fuzz(target: str, seconds: int, *, verbose: bool) -> Run:
         f"-max_len={_LONGEST}",
         f"-rss_limit_mb={_MEMORY}",
         f"-timeout={_PATIENCE}",
+        f"-report_slow_units={_PATIENCE}",
         f"-artifact_prefix={BUILD}/{target}-",
     ]
     run = Run(target)
@@ -153,10 +157,11 @@ def minimize(target: str) -> None:
     folders = [str(kept), str(CORPUS / target), str(BUILD / target)]
     options = ["-merge=1", f"-max_len={_LONGEST}"]
     *_, status = _lines(_command(target, *options, *folders))
-    if int(status):
+    if int(status) or not any(kept.iterdir()):
         raise SystemExit(f"{target}: the corpus could not be minimized")
     for path in (CORPUS / target).iterdir():
-        path.unlink()
+        if not path.name.startswith(_FOUND):
+            path.unlink()
     for path in kept.iterdir():
         path.rename(CORPUS / target / path.name[:12])
     print(f"{target}: {len(list((CORPUS / target).iterdir()))} inputs")
