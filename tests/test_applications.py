@@ -23,6 +23,7 @@ from twisted.web.twcgi import CGIScript
 
 from twisted_fastcgi.applications import (
     ApplicationError,
+    loadAuthorizer,
     loadClass,
     loadObject,
     loadPath,
@@ -76,6 +77,30 @@ MODULES = {
 
         def application(environ, startResponse):
             return []
+    """,
+    "tfauth.py": """
+        from twisted_fastcgi import Allow, AuthorizerResource, IAuthorizer
+        from zope.interface import implementer
+
+        @implementer(IAuthorizer)
+        class Authorizer:
+            def authorize(self, request):
+                return Allow()
+
+        @implementer(IAuthorizer)
+        class Callable(Authorizer):
+            def __call__(self):
+                raise ValueError("it is there already")
+
+        authorizer = Authorizer()
+        called = Callable()
+        number = 5
+
+        def make():
+            return authorizer
+
+        def fail():
+            raise ValueError("not today")
     """,
     "tfbad.py": """
         import json
@@ -369,6 +394,45 @@ class WSGITests(ModulesMixin, SynchronousTestCase):
         """
         message = self.refused(loadWSGI, "tfapp.pages")
         self.assertIn("is a module, not a WSGI application: name the", message)
+
+
+class AuthorizerTests(ModulesMixin, SynchronousTestCase):
+    """
+    Names of authorizers.
+    """
+
+    def test_found(self) -> None:
+        """
+        An authorizer is found by its name, or made by what is named; one that
+        can be called is not.
+        """
+        authorizer = loadAuthorizer("tfauth.authorizer")
+        self.assertIs(loadAuthorizer("tfauth.make"), authorizer)
+        self.assertIs(type(loadAuthorizer("tfauth.Authorizer")), type(authorizer))
+        self.assertTrue(callable(loadAuthorizer("tfauth.called")))
+
+    def test_none(self) -> None:
+        """
+        What is none, and makes none, is refused, and it is said what would be
+        one.
+        """
+        for name, what in [
+            ("tfauth.number", "an object of type int"),
+            ("tfapp.pages.root", "an object of type Resource"),
+            ("tfapp.pages.Page", "a class that gives an object of type Page"),
+        ]:
+            message = self.refused(loadAuthorizer, name)
+            self.assertIn(f"{name!r} is {what}: name an object that", message)
+            self.assertIn("IAuthorizer", message)
+
+    def test_failing(self) -> None:
+        """
+        What fails to make one is refused with what it says.
+        """
+        message = self.refused(loadAuthorizer, "tfauth.fail")
+        self.assertIn("not today", message)
+        message = self.refused(loadAuthorizer, "tfapp.pages.Needy")
+        self.assertIn("cannot be called without arguments", message)
 
 
 class PathTests(ModulesMixin, SynchronousTestCase):

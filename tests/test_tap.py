@@ -24,6 +24,7 @@ from twisted.scripts.twistd import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.static import Registry
+from zope.interface import implementer
 
 from tests import wire
 from tests.programs import (
@@ -36,7 +37,9 @@ from tests.programs import (
     program,
     serving,
 )
+from twisted_fastcgi.authorizer import Allow, AuthorizerResource
 from twisted_fastcgi.demo import DemoResource
+from twisted_fastcgi.interfaces import IAuthorizer
 from twisted_fastcgi.limitoptions import LIMIT_OPTIONS
 from twisted_fastcgi.preview import PreviewService
 from twisted_fastcgi.request import FastCGIRequest
@@ -66,6 +69,23 @@ class Hello(Resource):
 root = Hello()
 
 
+@implementer(IAuthorizer)
+class Authorizer:
+    """
+    Lets everybody in.
+    """
+
+    def authorize(self, request: Any) -> Allow:
+        """
+        Let somebody in.
+        """
+        return Allow({"REMOTE_USER": "me"})
+
+
+authorizer = Authorizer()
+authorizerResource = AuthorizerResource(authorizer)
+
+
 def application(environ: dict[str, Any], startResponse: Any) -> list[bytes]:
     """
     Say hello in WSGI.
@@ -90,6 +110,21 @@ def serviceOf(*arguments: str) -> FastCGIService:
     *_, service = makeService(parsed(*arguments))
     assert isinstance(service, FastCGIService)
     return service
+
+
+def answerTo(request: bytes, *arguments: str) -> Any:
+    """
+    Make a service with some options, and let it answer a request.
+    """
+    factory = serviceOf(*arguments)._factory
+    factory.reactor = factory.site.reactor = MemoryReactorClock()
+    factory.doStart()
+    protocol = factory.buildProtocol(None)
+    transport = StringTransport()
+    protocol.makeConnection(transport)
+    protocol.dataReceived(request)
+    factory.doStop()
+    return wire.response(transport.value())
 
 
 class TapMixin:
@@ -394,6 +429,88 @@ class ApplicationTests(TapMixin, SynchronousTestCase):
         self.assertEqual(Hello.registry, {"a": 1})
 
 
+class AuthorizerTests(TapMixin, SynchronousTestCase):
+    """
+    What decides on requests.
+    """
+
+    def ask(self, *arguments: str, role: int = wire.AUTHORIZER) -> Any:
+        """
+        Ask what is served for some options.
+        """
+        begin = wire.beginRequest(role=role, keep=False)
+        sent = begin + wire.params(wire.variables())
+        if role == wire.RESPONDER:
+            sent += wire.stdin(b"")
+        return answerTo(sent, "-p", "unix:/x", *arguments)
+
+    def test_alone(self) -> None:
+        """
+        An authorizer alone is asked in its role, and by ordinary requests.
+        """
+        for name in ("authorizer", "Authorizer", "authorizerResource"):
+            for role in (wire.AUTHORIZER, wire.RESPONDER):
+                response = self.ask("--authorizer", f"{__name__}.{name}", role=role)
+                self.assertEqual((response.status, response.body), (200, b""))
+                self.assertIn((b"Variable-REMOTE_USER", b"me"), response.headers)
+
+    def test_resource(self) -> None:
+        """
+        One that is a resource of the right kind is served as it is.
+        """
+        options = parsed("--authorizer", f"{__name__}.authorizerResource")
+        self.assertIs(options["root"], authorizerResource)
+
+    def test_both(self) -> None:
+        """
+        With an application that has the ordinary requests; wherever it is.
+        """
+        both = ("--authorizer", f"{__name__}.authorizer")
+        both += ("--resource", f"{__name__}.root")
+        elsewhere = (*both, "--mount", "/elsewhere")
+        for arguments, status in ((both, 200), (elsewhere, 404)):
+            response = self.ask(*arguments, role=wire.RESPONDER)
+            self.assertEqual(response.status, status)
+            self.assertEqual(b"hello" in response.body, status == 200)
+            response = self.ask(*arguments)
+            self.assertEqual((response.status, response.body), (200, b""))
+
+    def test_none(self) -> None:
+        """
+        Without one the role is not served.
+        """
+        response = self.ask("--resource", f"{__name__}.root")
+        self.assertEqual(response.protocolStatus, wire.UNKNOWN_ROLE)
+
+    def test_log(self) -> None:
+        """
+        The log names what is served.
+        """
+        alone = ("--authorizer", f"{__name__}.authorizer")
+        both = (*alone, "--resource", f"{__name__}.root")
+        names = [serviceOf("-p", "unix:/x", *each)._what for each in (alone, both)]
+        name = f"{__name__}.authorizer"
+        self.assertEqual(names, [name, f"{__name__}.root and {name}"])
+
+    def test_bad(self) -> None:
+        """
+        What is no authorizer is refused, and so is a second one.
+        """
+        message = self.refused("--authorizer", f"{__name__}.root")
+        self.assertTrue(message.startswith("--authorizer: "), message)
+        self.assertIn("IAuthorizer", message)
+        message = self.refused("--authorizer", "x.y", "--authorizer", "x.z")
+        self.assertIn("--authorizer", message)
+
+    def test_accessLog(self) -> None:
+        """
+        The access log has a line for each decision.
+        """
+        path = self.mktemp()
+        self.ask("--authorizer", f"{__name__}.authorizer", "--logfile", path)
+        self.assertIn('"GET / HTTP/1.1" 200 - ', Path(path).read_text())
+
+
 class OtherOptionTests(TapMixin, SynchronousTestCase):
     """
     How to serve.
@@ -472,6 +589,7 @@ class OtherOptionTests(TapMixin, SynchronousTestCase):
             "--add-header=",
             "--grace=",
             "--threads=",
+            "--authorizer=",
             "--preview=",
             "--preview-anywhere",
             *(f"--{option.name}=" for option in LIMIT_OPTIONS),
@@ -504,17 +622,8 @@ class ServiceTests(SynchronousTestCase):
         """
         Make a service with some options, and ask it for a path.
         """
-        service = serviceOf("-p", "unix:/x", *arguments)
-        factory = service._factory
-        factory.reactor = factory.site.reactor = MemoryReactorClock()
-        factory.doStart()
-        protocol = factory.buildProtocol(None)
-        transport = StringTransport()
-        protocol.makeConnection(transport)
         sent = wire.variables(path, **changes)
-        protocol.dataReceived(wire.request(sent, keep=False))
-        factory.doStop()
-        return wire.response(transport.value())
+        return answerTo(wire.request(sent, keep=False), "-p", "unix:/x", *arguments)
 
     def hello(self, *arguments: str, path: bytes = b"/x", **changes: bytes) -> Any:
         """

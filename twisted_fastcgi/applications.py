@@ -24,6 +24,7 @@ from typing import Any, cast
 from twisted.web.resource import IResource
 
 from twisted_fastcgi.errors import FastCGIError
+from twisted_fastcgi.interfaces import IAuthorizer
 
 _LONGEST = 400
 """
@@ -109,6 +110,27 @@ def loadWSGI(name: str) -> Callable[..., Any]:
             "name the callable that is one, such as package.module:application"
         )
     return found
+
+
+def loadAuthorizer(name: str) -> Any:
+    """
+    Find or make an authorizer.
+
+    @param name: The name of an object that provides L{IAuthorizer}; or of a
+        class or another callable that makes one without arguments.  See
+        L{loadObject}.
+    @raise ApplicationError: If there is none, or it cannot be made.
+    """
+    found = candidate = loadObject(name)
+    if callable(found) and not IAuthorizer.providedBy(found):
+        candidate = _call(found, name)
+    if IAuthorizer.providedBy(candidate):
+        return candidate
+    raise ApplicationError(
+        f"{_isNot(name, found, candidate)}: name an object that provides "
+        "twisted_fastcgi.IAuthorizer, or something that makes one when called "
+        "without arguments"
+    )
 
 
 def loadPath(path: str) -> IResource:
@@ -210,13 +232,16 @@ def _toResource(found: object, name: str) -> IResource:
         if maker is None:
             break
         candidate = _call(maker, name)
-    what = f"is {_kind(found)}"
-    if candidate is not found:
-        what += f" that gives {_kind(candidate)}"
     raise ApplicationError(
-        f"{name!r} {what}: name a twisted.web resource, something that makes one "
-        "when called without arguments, or an object with a resource() method"
+        f"{_isNot(name, found, candidate)}: name a twisted.web resource, something "
+        "that makes one when called without arguments, or an object with a "
+        "resource() method"
     )
+
+
+def _isNot(name: str, found: object, candidate: object) -> str:
+    what = f"{name!r} is {_kind(found)}"
+    return what if candidate is found else f"{what} that gives {_kind(candidate)}"
 
 
 def _maker(candidate: object) -> Callable[[], object] | None:

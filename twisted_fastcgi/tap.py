@@ -26,6 +26,7 @@ from twisted.web.server import Request, Site
 from twisted_fastcgi import applications
 from twisted_fastcgi.accesslog import combinedLogFormatter
 from twisted_fastcgi.applications import ApplicationError
+from twisted_fastcgi.authorizer import AuthorizerResource
 from twisted_fastcgi.demo import DemoResource
 from twisted_fastcgi.endpoints import (
     LISTENSOCK_FILENO,
@@ -202,6 +203,7 @@ class Options(UsageOptions):
         self._brief = False
         self["allowed"] = []
         self["application"] = None
+        self["authorizer"] = None
         self["endpoints"] = []
         self["headers"] = []
         self["pool"] = None
@@ -280,6 +282,18 @@ class Options(UsageOptions):
         """
         self._setApplication("resource-script", path)
 
+    def opt_authorizer(self, name: str) -> None:
+        """
+        What decides for the web server whether a request may be served,
+        package.module.name or package.module:name: an object that provides
+        twisted_fastcgi.IAuthorizer, or something that makes one when called
+        without arguments. Without an application it answers ordinary requests
+        too, such as those of nginx's auth_request. [default: none]
+        """
+        if self["authorizer"] is not None:
+            raise UsageError("--authorizer: there can be one, name one")
+        self["authorizer"] = name
+
     def opt_add_header(self, header: str) -> None:
         """
         A header for all responses, "Name: value". May be repeated.
@@ -305,6 +319,7 @@ class Options(UsageOptions):
         reopenStandardStreams()
         # The runners print the usage with every error, and it is long.
         self._brief = True
+        self["decides"] = self._loadAuthorizer()
         root = self._loadRoot()
         self["registry"] = getattr(root, "registry", None)
         self["root"] = self._mount(root)
@@ -320,9 +335,18 @@ class Options(UsageOptions):
         except ValueError as error:
             raise UsageError(f"--mount: {error}") from error
 
+    def _loadAuthorizer(self) -> Any:
+        if self["authorizer"] is None:
+            return None
+        try:
+            return applications.loadAuthorizer(self["authorizer"])
+        except ApplicationError as error:
+            raise UsageError(f"--authorizer: {error}") from error
+
     def _loadRoot(self) -> IResource:
         if self["application"] is None:
-            return DemoResource()
+            authorizer = self["decides"]
+            return DemoResource() if authorizer is None else _asResource(authorizer)
         option, name = self["application"]
         loaders = {
             "class": applications.loadClass,
@@ -398,6 +422,12 @@ def _parseEndpoint(
         return endpointFromString(_reactor(), description, uid, gid)
     except ValueError as error:
         raise UsageError(f"--{option}: {error}") from error
+
+
+def _asResource(authorizer: Any) -> IResource:
+    if isinstance(authorizer, AuthorizerResource):
+        return authorizer
+    return AuthorizerResource(authorizer)
 
 
 def _reactor() -> Any:
@@ -488,14 +518,15 @@ def _makeFactory(options: Options) -> FastCGIFactory:
     )
     site.noisy = False
     site.displayTracebacks = bool(options["display-tracebacks"])
-    factory = FastCGIFactory(site, limits=limitsFrom(options))
+    factory = FastCGIFactory(
+        site, limits=limitsFrom(options), authorizer=options["decides"]
+    )
     if options["logfile"] is None:
         factory.loggingSite = None
     return factory
 
 
 def _what(options: Options) -> str:
-    if options["application"] is None:
-        return "a demonstration page"
-    name: str = options["application"][1]
-    return name
+    names = [options["application"] and options["application"][1]]
+    names.append(options["authorizer"])
+    return " and ".join(filter(None, names)) or "a demonstration page"
