@@ -14,6 +14,7 @@ from typing import Any
 from twisted.internet.interfaces import IPullProducer, IPushProducer
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -498,6 +499,22 @@ class OutletTests(SynchronousTestCase):
             self.transport.settle()
             self.assertFalse(self.transport.connected)
             self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_abortDetachesOnce(self) -> None:
+        """
+        A connection that is being closed, and has nothing to do any more with
+        the transport, can be aborted: there are transports that can't be left
+        twice.
+        """
+        self.transport.unregisterProducer = StringTransport.unregisterProducer.__get__(
+            self.transport
+        )
+        self.transport.stalled = True
+        self.outlet.write([b"unsent"])
+        self.outlet.close()
+        self.outlet.abort()
+        self.assertIsNone(self.transport.producer)
+        self.assertTrue(self.transport.aborting)
 
 
 class SocketOutletTests(TableTestCase):

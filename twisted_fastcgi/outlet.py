@@ -82,6 +82,7 @@ class Outlet:
     @ivar _streaming: Whether that is a push producer, as far as the transport
         knows.
     @ivar _closed: Whether nothing more will be written.
+    @ivar _allIsGiven: Whether the transport has all of that, and is closing.
     @ivar _gently: Whether to close only the way out at first.
     @ivar _lingering: The call that ends the connection.
     @ivar _asking: The call that asks a pull producer again.
@@ -102,6 +103,7 @@ class Outlet:
     _producer: IProducer | None = None
     _streaming = True
     _closed = False
+    _allIsGiven = False
     _gently = False
     _lingering: IDelayedCall | None = None
     _asking: IDelayedCall | None = None
@@ -456,6 +458,7 @@ class Outlet:
         Go on to close, now that the transport has everything: one that has a
         producer might wait for it before it closes.
         """
+        self._allIsGiven = True
         self._transport.unregisterProducer()
         if self._gently:
             self._gently = False
@@ -472,7 +475,8 @@ class Outlet:
         """
         self._forget()
         self.stopProducer()
-        self._transport.unregisterProducer()
+        if not self._allIsGiven:
+            self._transport.unregisterProducer()
         self._transport.abortConnection()
 
     def connectionLost(self) -> None:
