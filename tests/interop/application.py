@@ -180,8 +180,8 @@ class CountingFactory(FastCGIFactory):
 
     made = 0
 
-    def __init__(self, site: Any, limits: Limits) -> None:
-        super().__init__(site, limits=replace(limits, bodyBytes=LIMIT))
+    def __init__(self, site: Any, limits: Limits, **options: Any) -> None:
+        super().__init__(site, limits=replace(limits, bodyBytes=LIMIT), **options)
 
     def buildProtocol(self, addr: Any) -> Any:
         """
