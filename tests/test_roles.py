@@ -8,7 +8,9 @@ and 6.4): L{twisted_fastcgi.roles} and L{twisted_fastcgi.authorizer}.
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
+from textwrap import dedent
 from typing import Any
 
 from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
@@ -20,6 +22,7 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 from zope.interface import alsoProvides, implementer
 
 from tests import wire
+from tests.programs import ROOT
 from tests.tables import table
 from tests.transports import Application, ServerTestCase
 from twisted_fastcgi.authorizer import (
@@ -527,6 +530,22 @@ class FilterTests(ServerTestCase):
         self.assertEqual(self.filter.seen[0][3], b"body")
         self.assertEqual(self.seen, (size, 1700000000))
         self.assertTrue(self.file.closed)
+
+    def test_documented(self) -> None:
+        """
+        The example of the documentation filters.
+        """
+        page = (ROOT / "docs/authorizer.rst").read_text()
+        _, _, rest = page.partition("   :name: filter\n\n")
+        code = rest[: re.search(r"^\S", rest, re.M).start()]  # type: ignore[union-attr]
+        names: dict[str, Any] = {}
+        exec(dedent(code), names)
+        self.serve(names["Upper"]())
+        pieces = filtering(b"", b"file", REQUEST_METHOD=b"GET")
+        answer = self.exchange(*pieces).response()
+        self.assertEqual((answer.status, answer.body), (200, b"FILE"))
+        when = b"Tue, 14 Nov 2023 22:13:20 GMT"
+        self.assertEqual(answer.header(b"Last-Modified"), when)
 
     def test_notBefore(self) -> None:
         """

@@ -233,7 +233,7 @@ def _accepts(address: int | Path) -> bool:
         return connection.connect_ex(where) == 0
 
 
-def _freePort() -> int:
+def freePort() -> int:
     """
     Find a port that nobody listens on.
     """
@@ -253,7 +253,7 @@ async def application(mount: str = "/") -> Running:
     if mount not in _started:
         running = Running()
         path = running.folder / "application.sock"
-        port = _freePort()
+        port = freePort()
         running.values = {"SOCKET": str(path), "TCP": str(port)}
         command = (
             f"{SCRIPTS / 'twistd'} --nodaemon --pidfile= fastcgi "
@@ -309,7 +309,7 @@ async def _serve(
     """
     Write the configuration of a web server, and start it.
     """
-    port = _freePort()
+    port = freePort()
     recipe = running.folder / Path(server.recipe).name
     whole = running.folder / "harness.conf" if server.harness else recipe
     values.update(

@@ -18,7 +18,7 @@ from tests.interop.test_apache import NO_SLASHES
 
 #: Apache, started by root, becomes another user, and so does what it starts:
 #: with this right the tests may be where that user can't read.
-_READING = (
+READING = (
     "setpriv",
     "--securebits=+no_setuid_fixup",
     "--inh-caps=+dac_override",
@@ -35,7 +35,7 @@ def _fcgid(name: str, recipe: str, mount: str = "/") -> WebServer:
         program="apache2",
         software="apache",
         arguments=("-D", "FOREGROUND", "-D", "FCGID", "-f", "@CONFIGURATION@"),
-        wrapper=_READING if os.geteuid() == 0 else (),
+        wrapper=READING if os.geteuid() == 0 else (),
         needs=("/usr/lib/apache2/modules/mod_fcgid.so",),
         recipe=f"mod_fcgid/{recipe}.conf",
         scripts=("mod_fcgid/app.fcgi",),

@@ -1,0 +1,2 @@
+#!/bin/sh
+exec twistd --nodaemon --pidfile= fastcgi --authorizer authorizer.authorizer
