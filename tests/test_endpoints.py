@@ -406,3 +406,5 @@ class TCPParserTests(SynchronousTestCase):
             endpoint = parse(memory, "9000", interface="::1", **arguments)
             self.successResultOf(endpoint.listen(factory))
             self.assertEqual(memory.tcpServers, [(9000, factory, backlog, "::1")])
+        for backlog in ("0", "-1", "2147483648", "x"):
+            self.assertRaises(ValueError, parse, None, "9000", backlog=backlog)

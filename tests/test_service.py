@@ -58,6 +58,7 @@ from twisted_fastcgi.service import (
     FastCGIService,
     endpointFromString,
     nginxDirective,
+    passedBySystemd,
 )
 from twisted_fastcgi.unixsocket import UnixEndpoint
 
@@ -616,6 +617,22 @@ class DescriptionTests(SynchronousTestCase):
         self.assertEqual(port.getHost().port, skt.getsockname()[1])
         port.stopListening()
 
+    def test_passedBySystemd(self) -> None:
+        """
+        All sockets that systemd has passed are found, and there may be none.
+        """
+        passed: list[str] = []
+
+        def parse(reactor: Any, description: str) -> None:
+            if description not in passed:
+                raise IndexError
+
+        self.patch(service, "serverFromString", parse)
+        for number in range(3):
+            found = list(passedBySystemd(MemoryReactorClock()))
+            self.assertEqual(found, passed)
+            passed.append(f"systemd:domain=UNIX:index={number}")
+
     def test_bad(self) -> None:
         """
         A string that is none is refused in one line with the string, the cause
@@ -628,7 +645,7 @@ class DescriptionTests(SynchronousTestCase):
             ("tcp", "missing 1 required positional argument: 'port'"),
             ("tcp:http", "invalid literal for int() with base 10: 'http'"),
             ("tcp:9000:host=x", "got an unexpected keyword argument 'host'"),
-            ("unix:/x:mode=9", "invalid literal for int() with base 8: '9'"),
+            ("unix:/x:mode=9", "the mode is '9': write an octal number such as 660"),
             ("unix", "missing 1 required positional argument: 'address'"),
             ("unix:/x:user=nosuchuser", "there is no user 'nosuchuser'"),
             (

@@ -37,6 +37,7 @@ from tests.programs import (
     program,
     serving,
 )
+from twisted_fastcgi import tap
 from twisted_fastcgi.authorizer import Allow, AuthorizerResource
 from twisted_fastcgi.demo import DemoResource
 from twisted_fastcgi.interfaces import IAuthorizer
@@ -196,6 +197,18 @@ class PortTests(TapMixin, SynchronousTestCase):
         port = self.successResultOf(endpoint.listen(DummyFactory()))
         self.assertEqual(port.getHost().port, skt.getsockname()[1])
         self.successResultOf(port.stopListening())
+
+    def test_systemd(self) -> None:
+        """
+        Without either, all sockets that systemd has passed are taken.
+        """
+        one, other = socket.socketpair()
+        self.addCleanup(one.close)
+        self.addCleanup(other.close)
+        self.onInput(one)
+        passed = ["unix:/x", "unix:/y"]
+        self.patch(tap, "passedBySystemd", lambda reactor: iter(passed))
+        self.assertEqual(self.endpoints(), passed)
 
     def test_preferred(self) -> None:
         """

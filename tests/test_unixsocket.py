@@ -236,12 +236,26 @@ class OccupiedTests(FolderMixin, SynchronousTestCase):
 
     def test_folder(self) -> None:
         """
-        A missing folder is named.
+        A folder that is missing, or none, is named.
         """
-        self.path = str(self.folder / "no" / "s")
-        error = self.refused()
-        self.assertEqual(error.errno, errno.ENOENT)
-        self.assertEqual(error.filename, str(self.folder / "no"))
+        (self.folder / "file").touch()
+        for name, number in [("no", errno.ENOENT), ("file", errno.ENOTDIR)]:
+            self.path = str(self.folder / name / "s")
+            error = self.refused()
+            self.assertEqual(error.errno, number)
+            self.assertEqual(error.filename, str(self.folder / name))
+
+    def test_linked(self) -> None:
+        """
+        A symbolic link in the place of the socket, or of its lock, is refused,
+        and nothing is made where it leads.
+        """
+        for path in (self.path, f"{self.path}.starting"):
+            for there in (self.folder / "nothing", self.folder / "file"):
+                os.symlink(there, path)
+                self.refused()
+                os.unlink(path)
+                (self.folder / "file").touch()
 
     def test_tooLong(self) -> None:
         """
@@ -485,6 +499,7 @@ class ParserTests(FolderMixin, SynchronousTestCase):
         for options, uid, gid, mode, backlog in [
             ({}, None, None, 0o666, BACKLOG),
             ({"mode": "640", "backlog": "7"}, None, None, 0o640, 7),
+            ({"mode": "0600"}, None, None, 0o600, BACKLOG),
             ({"user": user, "group": group, "lockfile": "1"}, 1, 2, 0o666, BACKLOG),
             ({"user": "4711", "group": "0"}, 4711, 0, 0o666, BACKLOG),
         ]:
@@ -496,13 +511,19 @@ class ParserTests(FolderMixin, SynchronousTestCase):
 
     def test_bad(self) -> None:
         """
-        What the system does not know is refused, and so is what is no number.
+        What the system does not know is refused, and so is what is no number
+        that it could take.
         """
+        many = "write a number from 1 to 2147483647"
         for options, text in [
             ({"user": "nosuchuser"}, "there is no user 'nosuchuser'"),
             ({"group": "nosuchgroup"}, "there is no group 'nosuchgroup'"),
-            ({"mode": "9"}, "invalid literal for int() with base 8: '9'"),
+            ({"mode": "9"}, "the mode is '9': write an octal number such as 660"),
+            ({"mode": "-1"}, "the mode is '-1': write an octal number such as 660"),
             ({"backlog": "x"}, "invalid literal for int() with base 10: 'x'"),
+            ({"backlog": "0"}, f"the backlog is 0: {many}"),
+            ({"backlog": "-1"}, f"the backlog is -1: {many}"),
+            ({"backlog": "2147483648"}, f"the backlog is 2147483648: {many}"),
         ]:
             error = self.assertRaises(ValueError, self.parse, "/run/s", **options)
             self.assertEqual(str(error), text)

@@ -31,7 +31,7 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from twisted_fastcgi.peers import webServerPeers
-from twisted_fastcgi.ports import BACKLOG, AcceptingPort
+from twisted_fastcgi.ports import BACKLOG, AcceptingPort, backlogFrom
 
 LISTENSOCK_FILENO = 0
 """
@@ -219,7 +219,7 @@ class TCPEndpointParser:
         @param args: The port.
         @param kwargs: C{interface}, an IP address, and C{backlog}, a number.
         @raise TypeError: If anything else is given.
-        @raise ValueError: If a number is none.
+        @raise ValueError: If a number is none, or can't be.
         """
         return self._parse(reactor, *args, **kwargs)
 
@@ -229,4 +229,5 @@ class TCPEndpointParser:
         # Whoever looks for plugins need not load all endpoints.
         from twisted.internet.endpoints import TCP4ServerEndpoint
 
-        return TCP4ServerEndpoint(reactor, int(port), int(backlog), interface)
+        waiting = backlogFrom(backlog)
+        return TCP4ServerEndpoint(reactor, int(port), waiting, interface)

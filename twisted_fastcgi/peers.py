@@ -12,8 +12,8 @@ reach it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from ipaddress import IPv6Address as IPv6
-from ipaddress import ip_address, ip_network
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory
@@ -25,6 +25,10 @@ WEB_SERVER_ADDRS = "FCGI_WEB_SERVER_ADDRS"
 The environment variable that lists the addresses that may connect (FastCGI 1.0,
 section 3.2).
 """
+
+
+#: Bits of an IPv6 address before the IPv4 address that it stands for.
+_MAPPED = 96
 
 
 class Peers:
@@ -43,7 +47,7 @@ class Peers:
         """
         self.name = name
         try:
-            self._networks = [ip_network(item.strip()) for item in text.split(",")]
+            self._networks = [_network(item.strip()) for item in text.split(",")]
         except ValueError as error:
             raise ValueError(
                 f"{name} is {text!r} ({error}): list IP addresses or networks, such "
@@ -59,6 +63,19 @@ class Peers:
         if isinstance(address, IPv6):
             address = address.ipv4_mapped or address
         return any(address in network for network in self._networks)
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    """
+    Read a network; IPv4 in the form that it has on an IPv6 socket is IPv4.
+
+    @raise ValueError: If it is none.
+    """
+    network = ip_network(text)
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is None or network.prefixlen < _MAPPED:
+        return network
+    return IPv4Network((mapped, network.prefixlen - _MAPPED))
 
 
 def webServerPeers(environment: Mapping[str, str]) -> Peers | None:

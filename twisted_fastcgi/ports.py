@@ -39,6 +39,9 @@ Twisted's 50 a burst of clients makes a web server answer 502, because a Unix
 socket refuses whom it has no place for.
 """
 
+#: The largest backlog that listen() can be told, a C int; the system cuts it.
+_LARGEST = 2**31 - 1
+
 ACCEPTS_PER_TURN = 32
 """
 How many connections a port accepts before other work has its turn.
@@ -68,6 +71,18 @@ _PASSING = frozenset(
     )
     if hasattr(errno, name)
 )
+
+
+def backlogFrom(text: str) -> int:
+    """
+    Read how many connections may wait to be accepted.
+
+    @raise ValueError: If it is no number that the system could take.
+    """
+    backlog = int(text)
+    if not 0 < backlog <= _LARGEST:
+        raise ValueError(f"the backlog is {text}: write a number from 1 to {_LARGEST}")
+    return backlog
 
 
 class UnixTransport(Server):

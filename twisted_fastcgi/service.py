@@ -12,8 +12,9 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from ipaddress import ip_address
+from itertools import count
 from threading import Thread
 from typing import TYPE_CHECKING, Any, cast
 
@@ -149,6 +150,22 @@ def _endpoint(reactor: Any, description: str) -> IStreamServerEndpoint:
     if isinstance(endpoint, AdoptedStreamServerEndpoint):
         return InheritedEndpoint(reactor, endpoint.fileno)
     return endpoint
+
+
+def passedBySystemd(reactor: Any) -> Iterator[str]:
+    """
+    Tell the endpoint strings of all sockets that systemd has passed.
+
+    @param reactor: What they are to be listened on with.
+    """
+    for index in count():
+        # What kind of a socket it is, the socket itself tells.
+        description = f"systemd:domain=UNIX:index={index}"
+        try:
+            serverFromString(reactor, description)
+        except LookupError:
+            return
+        yield description
 
 
 def nginxDirective(address: IAddress) -> str | None:

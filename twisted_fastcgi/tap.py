@@ -43,6 +43,7 @@ from twisted_fastcgi.service import (
     DescribedEndpoint,
     FastCGIService,
     endpointFromString,
+    passedBySystemd,
 )
 from twisted_fastcgi.stopping import CleanStop
 from twisted_fastcgi.wsgi import FastCGIWSGIRequest, FastCGIWSGIResource
@@ -223,8 +224,8 @@ class Options(UsageOptions):
         unix:/run/app.sock:mode=660:group=www-data (also user=), fcgi: for a
         listening socket that is inherited as file descriptor 0, or
         systemd:domain=UNIX:index=0. May be repeated. [default: with
-        --preview nowhere; fcgi: if there is such a socket, else
-        tcp:9000:interface=127.0.0.1]
+        --preview nowhere; fcgi: if there is such a socket; else all sockets
+        that systemd has passed; else tcp:9000:interface=127.0.0.1]
         """
         self["ports"].append(description)
 
@@ -384,7 +385,7 @@ class Options(UsageOptions):
         elif isListeningSocket(LISTENSOCK_FILENO):
             descriptions = [_INHERITED]
         else:
-            descriptions = [DEFAULT_PORT]
+            descriptions = [*passedBySystemd(_reactor())] or [DEFAULT_PORT]
         uid, gid = self._futureOwner()
         for description in descriptions:
             yield _parseEndpoint("port", description, uid, gid)

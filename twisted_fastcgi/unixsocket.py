@@ -15,6 +15,7 @@ import errno
 import grp
 import os
 import pwd
+import re
 import socket
 import stat
 from collections.abc import Callable, Iterator
@@ -34,7 +35,7 @@ from twisted.plugin import IPlugin
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_fastcgi.ports import BACKLOG, AcceptingPort
+from twisted_fastcgi.ports import BACKLOG, AcceptingPort, backlogFrom
 
 DEFAULT_MODE = 0o666
 """
@@ -104,9 +105,10 @@ def _lock(name: str) -> int:
     while True:
         try:
             fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
             folder = os.path.dirname(os.path.abspath(name))
-            raise OSError(error.errno, error.strerror, folder) from None
+            where = name if os.path.lexists(name) else folder
+            raise OSError(error.errno, error.strerror, where) from None
         try:
             flock(fd, LOCK_EX | LOCK_NB)
             # Whoever had it before may have removed the file meanwhile.
@@ -318,7 +320,17 @@ class UnixEndpointParser:
     ) -> UnixEndpoint:
         uid = _number(user, "user", lambda: pwd.getpwnam(user).pw_uid)
         gid = _number(group, "group", lambda: grp.getgrnam(group).gr_gid)
-        return UnixEndpoint(reactor, address, int(mode, 8), uid, gid, int(backlog))
+        waiting = backlogFrom(backlog)
+        return UnixEndpoint(reactor, address, _permissions(mode), uid, gid, waiting)
+
+
+def _permissions(mode: str) -> int:
+    """
+    @raise ValueError: If it is no octal number for a mode.
+    """
+    if not re.fullmatch("0?[0-7]{1,3}", mode):
+        raise ValueError(f"the mode is {mode!r}: write an octal number such as 660")
+    return int(mode, 8)
 
 
 def _number(name: str, what: str, lookUp: Callable[[], int]) -> int | None:

@@ -325,6 +325,19 @@ class SystemdTests(SpawnerMixin, SynchronousTestCase):
         ) as process:
             self.assertEqual(self.server(), process.pid)
 
+    def test_unsaid(self) -> None:
+        """
+        It need not be told to take a socket of systemd's.
+        """
+        unit = self.recipe("systemd/app.service")
+        text = unit.read_text()
+        unit.write_text(text.replace("--port systemd:domain=UNIX:index=0", ""))
+        self.assertNotIn("--port", unit.read_text())
+        with self.started(
+            unit, self.listener(self.recipe("systemd/app.socket"))
+        ) as process:
+            self.assertEqual(self.server(), process.pid)
+
     def test_none(self) -> None:
         """
         Without a socket it ends, and says why.
