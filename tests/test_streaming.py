@@ -419,6 +419,39 @@ class LossTests(StreamingTestCase):
         self.assertEqual(self.taker.pieces, [b"01234"])
         self.assertEqual(self.taker.reasons, [reason])
 
+    @table(
+        {
+            "complete": ([piece(b"34"), END], True),
+            "aborted": ([wire.abortRequest()], False),
+            "gone": ([], False),
+        }
+    )
+    def test_answersAtTheEnd(self, last: list[bytes], answered: bool) -> None:
+        """
+        What takes the body may answer when it is told of the end, if there is
+        still a request that can be answered: none that the web server has
+        aborted, or that has gone.
+        """
+        requests: list[Any] = []
+
+        class Answering(Taker):
+            def connectionLost(self, reason: Any = None) -> None:
+                (request,) = requests
+                self.reasons.append(request.channel is not None)
+                if request.channel is not None:
+                    request.write(b"answered")
+                    request.finish()
+
+        resource = Streaming(Answering())
+        requests = resource.requests
+        self.serve(resource)
+        transport = self.exchange(begun(b"5"), piece(b"012"), *last)
+        if not last:
+            transport.close()
+        self.assertEqual(resource.taker.reasons, [answered])
+        self.assertEqual(transport.value().count(b"answered"), int(answered))
+        self.assertEqual(self.logged(), [])
+
     def test_clientGone(self) -> None:
         """
         It is told when the connection is gone, too, and so is the request.

@@ -774,11 +774,17 @@ class RequestChannel:
         """
         Note that there is nothing to be sent any more.
         """
+        self._letGo()
+        if self._delivery is not None:
+            self._endDelivery(ConnectionAborted(_OVER))
+
+    def _letGo(self) -> None:
+        """
+        Take nothing and send nothing any more.
+        """
         self.connected = False
         self._held = None
         self._heldBytes = 0
-        if self._delivery is not None:
-            self._endDelivery(ConnectionAborted(_OVER))
 
     # The end that was not wanted
 
@@ -818,17 +824,17 @@ class RequestChannel:
 
         @param reason: Why.
         """
-        self._endDelivery(reason)
-        self._over()
+        self._letGo()
         self._head = b""
         self._connection.stopProducer()
         request, self._request = self._request, None
-        if request is None:
-            return
-        try:
-            request.connectionLost(reason)
-        except Exception:
-            log.failure("{uri} failed to take its end", uri=self._path)
+        if request is not None:
+            try:
+                request.connectionLost(reason)
+            except Exception:
+                log.failure("{uri} failed to take its end", uri=self._path)
+        # Who takes the body may answer when it ends, if an answer can be sent.
+        self._endDelivery(reason)
 
     # The rest of a transport
 
