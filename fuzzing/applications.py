@@ -12,10 +12,19 @@ from collections.abc import Callable
 from itertools import cycle
 from typing import Any
 
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
+from zope.interface import alsoProvides, implementer
 
 from twisted_fastcgi import FastCGIRequest, IFastCGIRequest
+from twisted_fastcgi.authorizer import Allow, Deny
+from twisted_fastcgi.interfaces import (
+    IAuthorizer,
+    IFilterResource,
+    IStreamingResource,
+)
 
 
 class Planned(Exception):
@@ -99,7 +108,10 @@ class Restless(FastCGIRequest):
 
     def gotLength(self, length: int | None) -> None:
         super().gotLength(length)
-        if self.getHeader(b"x-early") is not None:
+        if self.channel is None:
+            return
+        streams = IStreamingResource.providedBy(self.channel.site.resource)
+        if self.getHeader(b"x-early") is not None and not streams:
             self.write(b"early")
             self.finish()
 
@@ -113,6 +125,50 @@ class Restless(FastCGIRequest):
         self.channel.site.resource.paused.append(self.channel)
 
 
+class Body(Protocol):
+    """
+    Takes a body while it arrives, and wants to be asked after each piece,
+    unless that might make it miss the rest.
+    """
+
+    def __init__(self, application: Application, then: Callable[[], object]) -> None:
+        self._application = application
+        self._then = then
+        self._pieces: list[bytes] = []
+
+    def dataReceived(self, data: bytes) -> None:
+        self._pieces.append(data)
+        if not self._application.patient:
+            transport: Any = self.transport
+            transport.pauseProducing()
+            self._application.paused.append(transport)
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        self._application.seen.append((b"".join(self._pieces), reason.type))
+        self._then()
+
+
+@implementer(IAuthorizer)
+class Authorizer:
+    """
+    Decides as the script says.
+    """
+
+    def __init__(self, script: bytes) -> None:
+        self._script = cycle(script)
+
+    def authorize(self, request: Any) -> Any:
+        """
+        Decide.
+        """
+        how = next(self._script)
+        if how & 1:
+            return Allow({"REMOTE_USER": "user"})
+        if how & 2:
+            return Deny()
+        raise Planned("the authorizer")
+
+
 class Application(Resource):
     """
     Does with each request what the script says.
@@ -120,18 +176,24 @@ class Application(Resource):
     @ivar late: What is still to be done.
     @ivar paused: Where more of a request's body waits.
     @ivar seen: What was in the requests that came.
+    @ivar count: How many those were.
     @ivar ended: How often each of them was told of its end.
     """
 
     isLeaf = True
 
-    def __init__(self, script: bytes, *, patient: bool) -> None:
+    def __init__(self, script: bytes, *, patient: bool, streams: bool) -> None:
         """
+        @param streams: Whether bodies are taken while they arrive.
         @param patient: Whether nothing is begun that what comes next might
             interrupt sooner or later.
         """
         super().__init__()
-        self._patient = patient
+        self.patient = patient
+        self.count = 0
+        alsoProvides(self, IFilterResource)
+        if streams:
+            alsoProvides(self, IStreamingResource)
         self.late: deque[Callable[[], object]] = deque()
         self.paused: deque[Any] = deque()
         self.seen: list[tuple[object, ...]] = []
@@ -141,13 +203,30 @@ class Application(Resource):
     def render(self, request: Any) -> Any:
         self._note(request)
         how = next(self._script)
-        return _ACTS[how % len(_ACTS)](self, request, how // len(_ACTS))
+        act = _ACTS[how % len(_ACTS)]
+        if not IStreamingResource.providedBy(self) or how & 16:
+            return act(self, request, how // len(_ACTS))
+        IFastCGIRequest(request).deliverBody(
+            Body(self, lambda: self._answer(act, request, how // len(_ACTS)))
+        )
+        return NOT_DONE_YET
+
+    def _answer(self, act: Any, request: Any, size: int) -> None:
+        """
+        Answer later what else would be answered at once.
+        """
+        if request.channel is not None and not request.finished:
+            answer = act(self, request, size)
+            if answer is not NOT_DONE_YET:
+                request.write(answer)
+                request.finish()
 
     def _note(self, request: Any) -> None:
         """
         Look at all there is of a request.
         """
-        number = len(self.seen)
+        number = self.count
+        self.count += 1
         request.notifyFinish().addBoth(lambda _: self.ended.update([number]))
         told = IFastCGIRequest(request)
         self.seen.append(
@@ -198,7 +277,7 @@ class Application(Resource):
 
     def _pullNow(self, request: Any, size: int) -> int:
         self._pullLater(request, size)
-        if not self._patient:
+        if not self.patient:
             self.finishAll()
         return NOT_DONE_YET
 

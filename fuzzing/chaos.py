@@ -24,7 +24,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 from twisted.web.server import Site
 
-from fuzzing.applications import Application, Planned, Restless
+from fuzzing.applications import Application, Authorizer, Planned, Restless
 from tests import wire
 from tests.model import arrived
 from tests.transports import ServerTransport
@@ -49,6 +49,7 @@ _TIGHT = Limits(
     bodyBytes=600,
     connections=2,
     queuedAnswers=2,
+    unheededBytes=9000,
     idleTimeout=20,
 )
 
@@ -94,13 +95,20 @@ class Server:
 
     def __init__(self, control: bytes) -> None:
         self.clock = Clock()
-        self.application = Application(control[4:10], patient=not control[0] & 1)
+        self.application = Application(
+            control[4:10], patient=not control[0] & 1, streams=bool(control[2] & 32)
+        )
         make = Restless if control[2] & 4 else FastCGIRequest
         path = b"log" if control[2] & 8 else None
         self.site = AccessLog(self.application, make, logPath=path, reactor=self.clock)
-        self.site.displayTracebacks = bool(control[2] & 16)
+        self.site.displayTracebacks = bool(control[2] & 16 and control[0] & 1)
         limits = _TIGHT if control[2] & 1 else Limits()
-        self.factory = FastCGIFactory(self.site, limits=limits, reactor=self.clock)
+        self.factory = FastCGIFactory(
+            self.site,
+            limits=limits,
+            authorizer=Authorizer(control[4:10]) if control[2] & 64 else None,
+            reactor=self.clock,
+        )
         if path is None:
             self.factory.loggingSite = None
         self.events: list[LogEvent] = []
@@ -202,7 +210,7 @@ class Server:
         application = self.application
         told = application.ended
         assert set(told.values()) <= {1}, f"{told}: told of its end more than once"
-        assert len(told) == len(application.seen), "a request was not told of its end"
+        assert len(told) == application.count, "a request was not told of its end"
         if self.factory.loggingSite is not None:
             self._checkAccessLog()
 

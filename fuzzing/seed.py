@@ -42,9 +42,33 @@ def seeds() -> dict[str, list[bytes]]:
             head[: targets.CONTROL] + b"".join(answers) for head in (quiet, busy)
         ],
         "server": [
-            head[: chaos.CONTROL] + each for each in sent for head in (quiet, busy)
+            *(head[: chaos.CONTROL] + each for each in sent for head in (quiet, busy)),
+            *_scripts(),
         ],
     }
+
+
+def _scripts() -> list[bytes]:
+    """
+    Make scripts that go through all that an application can do, with all kinds
+    of applications, in quiet and while the web server does not read.
+    """
+    get, post = _short()[:2]
+    steps = bytes((0x02, 0xF9, 0xF9, 0x0D, 0xE3, 0x0D, 0x05, 0x1C, 0xFE, 0x02, 0x0D))
+    found = []
+    for act in range(16):
+        for eventful in (0, 1):
+            for kind in (0, 1, 4, 32, 33, 8):
+                how = act | 0x30 * (act & 1) | 0xC0
+                script = bytes((eventful, 7, kind, 0, *([how] * 6))) + steps
+                sent = get if kind < 4 else post
+                found.append(script.ljust(chaos.CONTROL, b"\0") + sent)
+    filtered = wire.request(_variables(b"POST"), b"body", role=wire.FILTER)
+    asked = wire.request(_variables(), role=wire.AUTHORIZER)
+    for how in range(4):
+        head = bytes((0, 3, 64 | 32 * (how & 1), 0, *([how] * 20)))
+        found += [head + filtered + get, head + asked + get]
+    return found
 
 
 def _short() -> list[bytes]:
