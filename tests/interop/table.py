@@ -30,12 +30,15 @@ from tests.programs import ROOT, program
 #: What is made.
 TABLE = ROOT / "docs/deploy/table.rst"
 
+#: A module of Apache's, which has a version of its own.
+_FCGID = "/usr/lib/apache2/modules/mod_fcgid.so"
+
 #: The families of web servers, and how each tells its version.
 FAMILIES: dict[str, Sequence[str]] = {
     "nginx": ("nginx", "-v"),
     "lighttpd": ("lighttpd", "-v"),
     "Apache": ("apache2", "-v"),
-    "mod_fcgid": ("apache2", "-v"),
+    "mod_fcgid": ("grep", "-aoE", "mod_fcgid/[0-9.]+", _FCGID),
     "HAProxy": ("haproxy", "-v"),
     "Caddy": ("caddy", "version"),
     "h2o": ("h2o", "-v"),
