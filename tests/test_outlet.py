@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IPullProducer, IPushProducer
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
@@ -27,6 +28,7 @@ from tests.transports import (
     SocketReactor,
 )
 from twisted_fastcgi.outlet import LINGER, Outlet, SocketOutlet, outletFor
+from twisted_fastcgi.ports import UnixTransport
 
 
 class Pull:
@@ -864,3 +866,110 @@ class SocketOutletTests(TableTestCase):
         self.assertEqual(producer.calls.count("stop"), 1)
         self.assertEqual(self.reactor.getReaders() + self.reactor.getWriters(), [])
         self.outlet.write([b"late"])
+
+
+class EndOfReadingTests(SynchronousTestCase):
+    """
+    A connection that is closed while it is being read from, and has sent
+    everything, ends in the same turn of the reactor.
+    """
+
+    def setUp(self) -> None:
+        self.reactor = SocketReactor()
+        self.server = OutletServer(self.reactor, outletFor)
+        theirs, self.client = socket.socketpair()
+        theirs.setblocking(False)
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        self.addCleanup(self.client.close)
+        self.transport = UnixTransport(
+            theirs, self.server, UNIXAddress(None), 1, self.reactor
+        )
+        self.server.makeConnection(self.transport)
+        self.outlet = self.server.outlet
+
+    def whileReading(self, act: Callable[[], object]) -> None:
+        """
+        Have the server do something when it is given bytes, and give it some.
+        """
+        self.server.dataReceived = lambda data: act()  # type: ignore[method-assign]
+        self.client.sendall(b"?")
+        self.reactor.turn()
+
+    def answer(self, *pieces: bytes) -> None:
+        """
+        Send pieces, and close.
+        """
+        self.outlet.hold()
+        self.outlet.write(pieces)
+        self.outlet.close()
+        self.outlet.release()
+
+    def rest(self) -> bytes:
+        """
+        Read to the end.
+        """
+        self.client.settimeout(0.01)
+        received = b""
+        while True:
+            self.reactor.turn()
+            try:
+                data = self.client.recv(1 << 20)
+            except TimeoutError:
+                continue
+            if not data:
+                return received
+            received += data
+
+    def test_sameTurn(self) -> None:
+        """
+        Then the answer and the end are there after one turn.
+        """
+        self.whileReading(lambda: self.answer(b"an", b"swer"))
+        self.client.setblocking(False)
+        self.assertEqual([self.client.recv(9), self.client.recv(9)], [b"answer", b""])
+        self.assertEqual(self.reactor.getWriters(), [])
+        self.assertFalse(self.transport.connected)
+
+    def test_nothingToSend(self) -> None:
+        """
+        The same if there is nothing to be sent.
+        """
+        self.whileReading(self.outlet.close)
+        self.client.setblocking(False)
+        self.assertEqual(self.client.recv(9), b"")
+
+    def test_more(self) -> None:
+        """
+        What the socket does not take at once is sent before the end.
+        """
+        answer = bytes(range(256)) * 2000
+        self.whileReading(lambda: self.answer(answer[:5], answer[5:]))
+        self.assertTrue(self.transport.connected)
+        self.assertEqual(self.rest(), answer)
+
+    def test_unsent(self) -> None:
+        """
+        So is what was written before.
+        """
+        before = bytes(range(256)) * 2000
+        self.outlet.write([before])
+        self.whileReading(lambda: self.answer(b"answer"))
+        self.assertEqual(self.rest(), before + b"answer")
+
+    def test_producer(self) -> None:
+        """
+        A producer is stopped.
+        """
+        producer = PushProducer()
+        self.outlet.registerProducer(producer, True)
+        self.whileReading(lambda: self.answer(b"answer"))
+        self.assertEqual(producer.calls, ["stop"])
+        self.assertEqual(self.rest(), b"answer")
+
+    def test_anyOtherTime(self) -> None:
+        """
+        At any other time it is closed as soon as the socket is writable.
+        """
+        self.answer(b"answer")
+        self.assertTrue(self.transport.connected)
+        self.assertEqual(self.rest(), b"answer")

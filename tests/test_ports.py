@@ -17,6 +17,7 @@ from typing import Any
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.main import CONNECTION_DONE
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -273,6 +274,28 @@ class UnixTransportTests(SocketMixin, SynchronousTestCase):
         self.assertIn("Greeter #1 on ", repr(transport))
         self.assertIn(transport, port._reactor.getReaders())
         self.assertFalse(transport.socket.getblocking())
+
+    def test_endAfterReading(self) -> None:
+        """
+        It can end right after its protocol has got what was read; in messages
+        it is still itself.
+        """
+        _, factory, client = self.connected()
+        [greeter] = factory.greeters
+        transport: Any = greeter.transport
+        reading: list[bool] = []
+
+        def end(data: bytes) -> None:
+            reading.append(transport.isReading)
+            transport.endAfterReading()
+
+        greeter.dataReceived = end  # type: ignore[method-assign]
+        client.sendall(b"hi")
+        self.assertIs(transport.doRead(), CONNECTION_DONE)
+        self.assertEqual(reading, [True])
+        self.assertFalse(transport.isReading)
+        transport.connectionLost(Failure(CONNECTION_DONE))
+        self.assertIn("Greeter #1 on ", repr(transport))
 
     def test_TCPOnly(self) -> None:
         """

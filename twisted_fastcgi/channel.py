@@ -437,8 +437,9 @@ class RequestChannel:
         Note that the body has ended, and let the application have the request
         as soon as it wants it.
         """
-        if not (self.bodyDone or self._endsShort()):
-            self._finishBody()
+        if self.bodyDone or (self.length is not None and self._endsShort()):
+            return
+        self._finishBody()
 
     def _endsShort(self) -> bool:
         """

@@ -26,6 +26,7 @@ from twisted.internet.tcp import Connection
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from twisted_fastcgi.ports import UnixTransport
 from twisted_fastcgi.records import Piece
 
 log = Logger()
@@ -555,7 +556,9 @@ class SocketOutlet(Outlet):
         """
         # What was received is what it is the answer to: so there was a turn.
         self._written = 0
-        super().release()
+        self.held = False
+        if self._pieces:
+            self._flush()
 
     def _send(self, pieces: Sequence[Piece], size: int) -> None:
         """
@@ -605,6 +608,30 @@ class SocketOutlet(Outlet):
                 return [piece[sent:], *pieces[index + 1 :]]
             sent -= len(piece)
         return []
+
+    def close(self) -> None:
+        """
+        Close the connection when all is sent: in the same turn, if that can be.
+        """
+        if self._endsNow():
+            self._forget()
+            self._transport.endAfterReading()
+        else:
+            super().close()
+
+    def _endsNow(self) -> bool:
+        """
+        Send what is held back, if the transport could end the connection then.
+
+        @return: Whether it can: all is sent.
+        """
+        transport = self._transport
+        isAble = isinstance(transport, UnixTransport) and transport.isReading
+        if not isAble or self._buffered or self._producer is not None:
+            return False
+        self._pieces = list(self._sendNow(self._pieces, self._pending))
+        self._pending = sum(map(len, self._pieces))
+        return not self._pieces
 
     def _sendQueue(self) -> None:
         """

@@ -122,17 +122,18 @@ def decodeVariables(
     longest = min(maxName, 0x7F)
     try:
         for count in range(maxPairs + 1):
-            if not (first := read(1)):
+            # Both lengths, if they are short.
+            if not (lengths := read(2)):
                 # Only the last two reads can have come back short.
                 last = len(name), len(values.get(name, b""))
                 isWhole = last == (nameLength, valueLength) and len(values) == count
                 return values if isWhole else None
-            nameLength = first[0]
-            valueLength = read(1)[0]
+            nameLength = lengths[0]
+            valueLength = lengths[1]
             if nameLength > longest:
                 return None
             if valueLength > 0x7F:
-                valueLength = _longForm(bytes((valueLength,)) + read(3))
+                valueLength = _longForm(lengths[1:] + read(3))
             name = read(nameLength)
             values[name] = read(valueLength)
     except (IndexError, RemoteProtocolError):

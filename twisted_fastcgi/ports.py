@@ -25,6 +25,7 @@ from twisted.internet.interfaces import (
     IProtocolFactory,
     IReadDescriptor,
 )
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.tcp import Server
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -91,7 +92,14 @@ class UnixTransport(Server):
 
     Twisted's own can receive file descriptors, too, which makes each read cost
     4 to 9 us more.
+
+    @ivar isReading: Whether the protocol is given what was read just now.
+    @ivar _isEnding: Whether the connection ends right after that.
     """
+
+    # To set these anew takes time of each connection.
+    isReading = False
+    _isEnding = False
 
     def __init__(
         self,
@@ -109,9 +117,45 @@ class UnixTransport(Server):
         @param reactor: What waits for bytes.
         """
         self._host = host
-        self.repstr = f"<{type(protocol).__name__} #{sessionno} on {host}>"
+        self._kind = type(protocol)
         nobody: Any = None
         super().__init__(connection, protocol, ("", None), nobody, sessionno, reactor)
+
+    def __repr__(self) -> str:
+        """
+        Tell connections apart in messages.
+        """
+        return f"<{self._kind.__name__} #{self.sessionno} on {self._host}>"
+
+    def doRead(self) -> Any:
+        """
+        Give the protocol what has come.
+
+        @return: Why the connection ends, if it does.
+        """
+        try:
+            data = self.socket.recv(self.bufferSize)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return CONNECTION_LOST
+        if not data:
+            return CONNECTION_DONE
+        self.isReading = True
+        self.protocol.dataReceived(data)
+        self.isReading = False
+        return CONNECTION_DONE if self._isEnding else None
+
+    def endAfterReading(self) -> None:
+        """
+        Close the connection as soon as the protocol has done with what it is
+        given: only while it is reading, and nothing is unsent.
+
+        C{loseConnection} always waits for the socket to be writable, for which
+        the reactor has to be told and to have a turn: that is a tenth of all
+        that it takes to serve a request on a connection of its own.
+        """
+        self._isEnding = True
 
     def getHost(self) -> IAddress:
         """

@@ -213,7 +213,9 @@ class FastCGIProtocol(Protocol):
         finally:
             self._endPumping()
         if self._channel is None and not (self._closing or self._outlet.full):
-            self._enterStage(_IDLE)
+            # Nearly always it waits for the next request as for the last one.
+            if self._stage is not _IDLE or self.deadline is not None:
+                self._enterStage(_IDLE)
         else:
             self._adjustReading()
             self._setDeadline()
@@ -477,7 +479,8 @@ class FastCGIProtocol(Protocol):
         pieces.append(connection.endRequest(appStatus))
         self._outlet.write(pieces, last=True)
         self._requestOver()
-        self.pump()
+        if not self._pumping:
+            self.pump()
 
     def closeWithoutEnd(self) -> None:
         """
