@@ -132,6 +132,51 @@ class AuthorizerTests(AuthorizerTestCase):
         self.assertEqual(answer.status, status)
         self.assertTrue(answer.stdout.startswith(b"Status: "))
 
+    @table(
+        {
+            f"{code}, role {role}": (code, role)
+            for code in (200, 204, 206, 299)
+            for role in (wire.AUTHORIZER, wire.RESPONDER)
+        }
+    )
+    def test_denyNeverAllows(self, code: int, role: int) -> None:
+        """
+        A denial that says that all is well does not get through, in either
+        role: nginx takes any success for an allowance.
+        """
+
+        def render(request: Any) -> bytes:
+            request.setResponseCode(code)
+            return b"no"
+
+        decision = Deny(Application(render))
+        if role == wire.AUTHORIZER:
+            answer = self.ask(decision).response()
+        else:
+            self.serve(AuthorizerResource(Authorizer(decision)))
+            answer = self.exchange(wire.request(wire.variables())).response()
+        self.assertEqual((answer.status, answer.body), (403, b"no"))
+
+    def test_denyWithReason(self) -> None:
+        """
+        Another status keeps its reason phrase.
+        """
+
+        def render(request: Any) -> bytes:
+            request.setResponseCode(429, b"Not Now")
+            return b"no"
+
+        answer = self.ask(Deny(Application(render))).response()
+        self.assertTrue(answer.stdout.startswith(b"Status: 429 Not Now"))
+
+    def test_optionsAll(self) -> None:
+        """
+        C{OPTIONS *}, which is for no resource, allows nothing.
+        """
+        star = {"REQUEST_METHOD": b"OPTIONS", "REQUEST_URI": b"*"}
+        answer = self.ask(Allow(), question(**star, DOCUMENT_URI=None)).response()
+        self.assertEqual((answer.status, self.authorizer.requests), (403, []))
+
     def test_denyLater(self) -> None:
         """
         The resource may answer bit by bit, and later.

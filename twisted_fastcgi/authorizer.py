@@ -62,7 +62,8 @@ class Deny:
     The request must not be served.
 
     @ivar response: What the client gets instead: a resource, which is rendered
-        for the request, with the status 403 unless it sets another.
+        for the request, with the status 403 unless it sets another; never with
+        one of success (2xx).
     """
 
     response: IResource = field(default_factory=forbidden)
@@ -142,11 +143,38 @@ class AuthorizerResource(Resource):
             request.finish()
         elif isinstance(decision, Deny):
             request.setResponseCode(403)
+            _neverAllow(request)
             request.render(decision.response)
         else:
             raise TypeError(
                 f"{self._authorizer!r} must decide by an Allow or a Deny: {decision!r}"
             )
+
+
+def _neverAllow(request: Any) -> None:
+    """
+    Keep a denial from getting a status that would be taken for the contrary:
+    for nginx it is any of success.
+    """
+    setCode = request.setResponseCode
+
+    def deny(code: int, message: bytes | None = None) -> None:
+        if isSuccess(code):
+            setCode(403)
+        else:
+            setCode(code, message)
+
+    request.setResponseCode = deny
+
+
+def isSuccess(code: int) -> bool:
+    """
+    Tell whether a status code says that all is well (RFC 9110, section 15.3).
+
+    @param code: The code.
+    @return: Whether it does.
+    """
+    return 200 <= code <= 299
 
 
 class _Challenge(Resource):

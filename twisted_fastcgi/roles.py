@@ -17,7 +17,7 @@ from twisted.web.http_headers import Headers
 from zope.interface import Interface
 
 from twisted_fastcgi import cgi
-from twisted_fastcgi.authorizer import AuthorizerResource
+from twisted_fastcgi.authorizer import AuthorizerResource, isSuccess
 from twisted_fastcgi.channel import BAD_REQUEST, RequestChannel
 from twisted_fastcgi.errors import RemoteProtocolError
 from twisted_fastcgi.interfaces import IAuthorizer, IFilterResource
@@ -115,7 +115,7 @@ class AuthorizerChannel(RoleChannel):
         Make the header block, of no denial that would be taken for the
         contrary.
         """
-        if code == 200 and not self._allowed:
+        if isSuccess(code) and not self._allowed:
             code, reason = 403, b"Forbidden"
         return super()._makeHead(code, reason, headers)
 
