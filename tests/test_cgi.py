@@ -18,7 +18,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http_headers import Headers
 
 from twisted_fastcgi import cgi
-from twisted_fastcgi.errors import LocalProtocolError, RemoteProtocolError
+from twisted_fastcgi.errors import (
+    LimitExceeded,
+    LocalProtocolError,
+    RemoteProtocolError,
+)
 
 T = TypeVar("T")
 
@@ -686,8 +690,35 @@ class TargetTests(SynchronousTestCase):
         self.assertEqual(outcomes(cgi.scriptSegments, b"SCRIPT_NAME", table), table)
         self.assertEqual(cgi.scriptSegments({}), [])
 
+    #: Bytes that have led somebody astray.
 
-#: Bytes that have led somebody astray.
+    def test_slashes(self) -> None:
+        """
+        A path may have 4096 slashes and no more, wherever they come from: what
+        looks for a resource takes time in proportion to the square of them.
+        """
+        half = b"/a" * 2048
+        for changes in (
+            {b"SCRIPT_NAME": half + half},
+            {b"SCRIPT_NAME": half, b"PATH_INFO": half},
+            {b"SCRIPT_NAME": b"/" * 4096, b"REQUEST_URI": b"/" * 4096},
+            {b"SCRIPT_NAME": half + half, b"QUERY_STRING": b"/" * 10000},
+            {b"SCRIPT_NAME": b"/" + b"a" * 10000},
+            {b"REQUEST_URI": half + half},
+        ):
+            variables = {b"REQUEST_METHOD": b"GET", **changes}
+            target = cgi.requestLine(variables)[1]
+            self.assertEqual(cgi.uri(variables), target)
+            slashes = target.partition(b"?")[0].count(b"/")
+            variables[next(iter(changes))] += b"/a" * (4097 - slashes)
+            for tell in (cgi.uri, cgi.requestLine):
+                with self.assertRaisesRegex(LimitExceeded, "^4097 slashes in the "):
+                    tell(variables)
+        same = dict.fromkeys((b"SCRIPT_NAME", b"REQUEST_URI"), b"/" * 4097)
+        with self.assertRaises(LimitExceeded):
+            cgi.requestLine({b"REQUEST_METHOD": b"GET", **same})
+
+
 PIECES = st.lists(
     st.sampled_from(
         [
@@ -1119,6 +1150,19 @@ class CheckContentTypeTests(SynchronousTestCase):
         for value in (b"", b"text/plain; charset=utf-8", b"a\tb", b"\xe9\x80\xff"):
             cgi.checkContentType({b"CONTENT_TYPE": value})
         cgi.checkContentType({})
+
+    def test_tooLong(self) -> None:
+        """
+        One of more than 4096 bytes is refused, whatever it consists of.
+        """
+        longest = b"multipart/form-data".ljust(4096, b";")
+        cgi.checkContentType({b"CONTENT_TYPE": longest})
+        error = self.assertRaises(
+            RemoteProtocolError,
+            cgi.checkContentType,
+            {b"CONTENT_TYPE": longest + b";"},
+        )
+        self.assertIn("at most 4096 bytes", str(error))
 
     def test_endOfLine(self) -> None:
         """

@@ -503,6 +503,17 @@ class BadRequestTests(ServerTestCase):
         self.serve()
         self.assertRefused(self.exchange(wire.request({})))
 
+    def test_slashes(self) -> None:
+        """
+        A path of far too many parts, which would keep everybody else waiting,
+        is answered with 414.
+        """
+        application = self.serve()
+        variables = wire.variables(SCRIPT_NAME=b"/a" * 4097)
+        transport = self.exchange(wire.request(variables))
+        self.assertRefused(transport, 414)
+        self.assertEqual(len(application.seen), 2)
+
     def test_headersAreNotSplit(self) -> None:
         """
         An answer to C{HEAD} is a header block only, even if it is 400.

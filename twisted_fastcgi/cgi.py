@@ -28,7 +28,11 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.web.http_headers import Headers
 
-from twisted_fastcgi.errors import LocalProtocolError, RemoteProtocolError
+from twisted_fastcgi.errors import (
+    LimitExceeded,
+    LocalProtocolError,
+    RemoteProtocolError,
+)
 from twisted_fastcgi.fields import HOP_BY_HOP
 
 #: Names and values as they were received, with repeats.
@@ -41,6 +45,14 @@ _Result = TypeVar("_Result")
 
 #: The most digits of a Content-Length that are believed.
 MAX_LENGTH_DIGITS = 18
+
+#: The longest CONTENT_TYPE, in bytes.
+MAX_MEDIA_TYPE = 4096
+
+#: The most slashes in a path.  twisted.web takes its segments off the front of a
+#: list, one by one: a path of 400 KB, which web servers exist that let pass, keeps
+#: everybody waiting for 10 seconds.
+MAX_SLASHES = 4096
 
 # A Proxy header would pass for the HTTP_PROXY setting of client libraries; the
 # web server answers Expect itself; Content-* come from their own variables.
@@ -93,8 +105,8 @@ _USUAL_METHODS = frozenset((b"GET", b"HEAD", b"POST"))
 # What can't stand in a request target, or would end it early.
 _UNFIT = re.compile(rb"[\x00-\x20\x7f#]")
 
-# A path that stands in a request target as it is.
-_isUsual = re.compile(rb"/[^\x00-\x20\x7f#?]*").fullmatch
+# A path that stands in a request target as it is, and can't have too many slashes.
+_isUsual = re.compile(rb"/[^\x00-\x20\x7f#?]{,%d}" % (MAX_SLASHES - 1)).fullmatch
 
 # As numbers, because that is how they are found fastest in bytes.
 _NUL, _CR, _LF = b"\0\r\n"
@@ -128,6 +140,7 @@ def requestLine(variables: Variables) -> tuple[bytes, bytes, bytes]:
 
     @param variables: The variables of the request.
     @return: The three.
+    @raise LimitExceeded: If the path has too many slashes.
     @raise RemoteProtocolError: If there is no method, or it is not a token.
     """
     # Nearly always this is all there is to it: it takes a third of the time.
@@ -191,8 +204,13 @@ def uri(variables: Variables) -> bytes:
     @return: A path that starts with C{/}, and the query if there is one; or
         C{b"*"} for C{OPTIONS *}.  There is no space, control character or
         C{#} in it.
+    @raise LimitExceeded: If the path has more than 4096 slashes.
     """
     path = _path(variables)
+    # It has all those that are in the target.
+    slashes = path.count(b"/")
+    if slashes > MAX_SLASHES:
+        raise LimitExceeded(f"{slashes} slashes in the path, {MAX_SLASHES} are allowed")
     target = variables.get(b"REQUEST_URI", b"")
     if not target.startswith(b"/"):
         if _isAsterisk(variables, target, path):
@@ -574,14 +592,19 @@ def checkRequest(pairs: Pairs, variables: Variables) -> None:
 def checkContentType(variables: Variables) -> None:
     """
     Refuse a media type with anything in it that Python takes for the end of a
-    line: twisted.web fails when it reads a form of such a type.
+    line: twisted.web fails when it reads a form of such a type.  Refuse a very
+    long one: Python may take a time for it that grows with the square of the
+    number of its parameters.
 
     @param variables: The variables of the request.
-    @raise RemoteProtocolError: If there is such a thing in CONTENT_TYPE.
+    @raise RemoteProtocolError: If CONTENT_TYPE is such a thing.
     """
     value = variables.get(b"CONTENT_TYPE", b"")
     if value and _endOfLine(value):
         raise _impossible(b"CONTENT_TYPE", value, "a media type on one line")
+    if len(value) > MAX_MEDIA_TYPE:
+        expected = f"a media type of at most {MAX_MEDIA_TYPE} bytes"
+        raise _impossible(b"CONTENT_TYPE", value, expected)
 
 
 def _checkVariable(name: bytes, value: bytes) -> None:

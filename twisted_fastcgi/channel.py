@@ -56,6 +56,7 @@ _HELD_BODY_BYTES = 65536
 _SMALL = 4096
 
 BAD_REQUEST = "The web server sent a request that can't be understood."
+_LONG_PATH = "The path of the request has more parts than the server accepts."
 _SHORT_BODY = "The request body ended before it was complete."
 _LARGE_BODY = "The request body is larger than the server accepts."
 _SLOW_BODY = "The request body did not arrive in time."
@@ -276,6 +277,9 @@ class RequestChannel:
             self._command, self._path, self._version = cgi.requestLine(variables)
             if variables.get(b"CONTENT_LENGTH") and self.hasBody:
                 self.length = cgi.contentLength(variables)
+        except LimitExceeded as error:
+            self.refuse(414, _LONG_PATH, str(error))
+            return
         except RemoteProtocolError as error:
             self.refuse(400, BAD_REQUEST, str(error))
             return
