@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# For docs.apidocs, which pydoctor's configuration names.
+# For docs.generated, and docs.apidocs, which pydoctor's configuration names.
 sys.path.insert(0, str(ROOT))
 
 from twisted_fastcgi import __version__  # noqa: E402
@@ -18,7 +18,11 @@ project = "twisted_fastcgi"
 copyright = "the twisted_fastcgi authors"
 release = version = __version__
 
-extensions = ["pydoctor.sphinx_ext.build_apidocs", "sphinx.ext.intersphinx"]
+extensions = [
+    "docs.generated",
+    "pydoctor.sphinx_ext.build_apidocs",
+    "sphinx.ext.intersphinx",
+]
 html_theme = "alabaster"
 # The tables are parts of other pages.
 exclude_patterns = ["_build", "deploy/table.rst", "*-table.rst"]

@@ -49,6 +49,7 @@ FOLLOWED = {
 #: What runs the files that pages show, and that are no recipes for web servers.
 SHOWN = {
     "docs/examples/ask_php.py": "tests.interop.test_client",
+    "docs/examples/authorizer.py": "tests.interop.test_authorizer",
     "docs/examples/beside_http.py": "tests.interop.test_examples",
     "docs/examples/django_site.py": "tests.interop.test_wsgi",
     "docs/examples/events.py": "tests.interop.test_examples",
@@ -60,6 +61,8 @@ SHOWN = {
     "docs/examples/plain.py": "tests.interop.test_examples",
     "docs/examples/script_variables.py": "tests.interop.test_client",
     "docs/examples/testing": "tests.test_testing",
+    "docs/examples/tokens.py": "tests.interop.test_authorizer",
+    "docs/examples/upload.py": "tests.interop.test_streaming",
     "docs/examples/wsgi_child.py": "tests.interop.test_examples",
 }
 

@@ -26,14 +26,7 @@ if TYPE_CHECKING:
     )
     from twisted_fastcgi.cancelling import cancelOnDisconnect
     from twisted_fastcgi.channel import RequestChannel
-    from twisted_fastcgi.client import (
-        AgentClosed,
-        CantMultiplex,
-        FastCGIAgent,
-        Overloaded,
-        RequestRefused,
-        UnknownRole,
-    )
+    from twisted_fastcgi.client import FastCGIAgent
     from twisted_fastcgi.connection import (
         ApplicationConnection,
         Limits,
@@ -47,12 +40,19 @@ if TYPE_CHECKING:
         ProtocolError,
         RemoteProtocolError,
     )
+    from twisted_fastcgi.exchange import (
+        CantMultiplex,
+        Overloaded,
+        RequestRefused,
+        UnknownRole,
+    )
     from twisted_fastcgi.interfaces import (
         IAuthorizer,
         IFastCGIRequest,
         IFilterResource,
         IStreamingResource,
     )
+    from twisted_fastcgi.pool import AgentClosed
     from twisted_fastcgi.proxy import FastCGIProxyResource
     from twisted_fastcgi.request import FastCGIRequest
     from twisted_fastcgi.server import FastCGIFactory, FastCGIProtocol
@@ -97,12 +97,12 @@ __all__ = [
 
 _homes = {
     "AcceleratedFile": "accelerated",
-    "AgentClosed": "client",
+    "AgentClosed": "pool",
     "Allow": "authorizer",
     "ApplicationConnection": "connection",
     "AuthorizerResource": "authorizer",
     "BodyTooShort": "errors",
-    "CantMultiplex": "client",
+    "CantMultiplex": "exchange",
     "Deny": "authorizer",
     "FastCGIAgent": "client",
     "FastCGIError": "errors",
@@ -119,13 +119,13 @@ _homes = {
     "LimitExceeded": "errors",
     "Limits": "connection",
     "LocalProtocolError": "errors",
-    "Overloaded": "client",
+    "Overloaded": "exchange",
     "PortalAuthorizer": "authorizer",
     "ProtocolError": "errors",
     "RemoteProtocolError": "errors",
     "RequestChannel": "channel",
-    "RequestRefused": "client",
-    "UnknownRole": "client",
+    "RequestRefused": "exchange",
+    "UnknownRole": "exchange",
     "WebServerConnection": "connection",
     "cancelOnDisconnect": "cancelling",
 }

@@ -19,30 +19,15 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from twisted_fastcgi.cgiclient import Variables, merged, parseTarget, requestVariables
-from twisted_fastcgi.exchange import (
-    CantMultiplex,
-    Exchange,
-    Overloaded,
-    RequestRefused,
-    UnknownRole,
-    logStderr,
-)
+from twisted_fastcgi.exchange import Exchange, logStderr
 from twisted_fastcgi.job import Query, Settings
 from twisted_fastcgi.pairs import encodePairs
-from twisted_fastcgi.pool import AgentClosed, Pool
+from twisted_fastcgi.pool import Pool
 from twisted_fastcgi.records import MAX_CONTENT_LENGTH
 from twisted_fastcgi.response import ClientRequest, FastCGIResponse
 
-__all__ = [
-    "AgentClosed",
-    "CantMultiplex",
-    "ClientRequest",
-    "FastCGIAgent",
-    "FastCGIResponse",
-    "Overloaded",
-    "RequestRefused",
-    "UnknownRole",
-]
+# The public names have their pages elsewhere.
+__all__ = ["ClientRequest", "FastCGIResponse"]
 
 #: Tells the variables of a request.
 _Teller: TypeAlias = Callable[[ClientRequest], Variables]
@@ -72,13 +57,14 @@ class FastCGIAgent:
         L{TimeoutError<twisted.internet.error.TimeoutError>}, or a
         L{RemoteProtocolError<twisted_fastcgi.errors.RemoteProtocolError>} that
         says what is wrong with the answer;
-      - L{RequestRefused} if the application did not take it;
+      - L{RequestRefused<twisted_fastcgi.RequestRefused>} if the application did
+        not take it;
       - L{RequestGenerationFailed<twisted.web.client.RequestGenerationFailed>}
         if its body could not be produced;
       - what the endpoint says, or a L{TimeoutError
         <twisted.internet.error.TimeoutError>}, if there was no connection;
       - L{ValueError} if it can't be sent;
-      - L{AgentClosed} after L{close}.
+      - L{AgentClosed<twisted_fastcgi.AgentClosed>} after L{close}.
 
     If the body of a response is not whole, the protocol to which it is
     delivered loses its connection with L{ResponseFailed

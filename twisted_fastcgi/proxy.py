@@ -33,10 +33,12 @@ from twisted.web.util import Redirect
 from zope.interface import implementer
 
 from twisted_fastcgi.cgiclient import Variables
-from twisted_fastcgi.client import AgentClosed, FastCGIAgent, Overloaded
+from twisted_fastcgi.client import FastCGIAgent
 from twisted_fastcgi.errors import FastCGIError
+from twisted_fastcgi.exchange import Overloaded
 from twisted_fastcgi.interfaces import IFastCGIRequest
 from twisted_fastcgi.pages import errorPage
+from twisted_fastcgi.pool import AgentClosed
 from twisted_fastcgi.scripts import Document, DocumentRoot, Nothing, Path, Script
 
 log = Logger()

@@ -431,7 +431,7 @@ class FastCGIService(Service):
         return stopped.addErrback(self._logFailure, "a port did not stop")
 
     def _logFailure(self, failure: Failure, what: str) -> None:
-        self._log.failure(what, failure=failure)
+        self._log.failure("{what}", failure=failure, what=what)
 
     def _finish(self, _: object) -> Deferred[None] | None:
         self._factory.doStop()
