@@ -652,6 +652,39 @@ class FindingTests(StreamingTestCase):
         self.assertEqual(resource.taker.pieces, [b"01"])
 
 
+class UnmadeTests(ServerTestCase):
+    """
+    Requests that are given up while they are made.
+    """
+
+    @table(
+        {
+            "in pieces": (wire.RESPONDER, [begun(), piece(BODY), END]),
+            "at once": (wire.RESPONDER, [begun() + piece(BODY) + END]),
+            "an authorizer's": (wire.AUTHORIZER, [begun()]),
+            "a filter's": (wire.FILTER, [begun(), piece(BODY), END]),
+        }
+    )
+    def test_aborted(self, role: int, pieces: list[bytes]) -> None:
+        """
+        A class of requests that closes the connection and fails is logged, and
+        nobody is asked.
+        """
+
+        def make(channel: Any, queued: bool) -> Request:
+            channel.abortConnection()
+            raise ZeroDivisionError("it makes none")
+
+        resource = Streaming()
+        self.serve(Site(resource, make, reactor=self.clock), roles=[role])
+        first, *rest = pieces
+        start = first.replace(wire.beginRequest(), wire.beginRequest(role=role))
+        transport = self.exchange(start, *rest)
+        self.assertEqual((resource.requests, transport.value()), ([], b""))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+
 class BufferedTests(ServerTestCase):
     """
     Bodies that are there already.

@@ -327,8 +327,6 @@ class RequestChannel:
         Let a resource have the request before its body, if it wants that.
         """
         request = self._request
-        if request is None:
-            return
         if self._isLean and self.length != 0:
             found = request.findEarly(self._command, self._path, self._version)
             if IStreamingResource.providedBy(found):

@@ -205,10 +205,10 @@ class FastCGIProtocol(Protocol):
         try:
             self._channel = channel = RequestChannel(self, request)
             channel.begin()
-            if request.body and self._channel is channel:
+            if request.body and channel.connected:
                 channel.beginBody()
                 channel.receiveBody(request.body)
-            if self._channel is channel:
+            if channel.connected:
                 channel.endBody()
         finally:
             self._endPumping()
@@ -271,7 +271,7 @@ class FastCGIProtocol(Protocol):
         self.deadline = None
         self._channel = channel = CHANNELS[event.role](self, event)
         channel.begin()
-        if self._channel is channel:
+        if channel.connected:
             channel.beginBody()
 
     def _streamReceived(self, event: StreamReceived) -> None:
