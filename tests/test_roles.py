@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
+from io import BytesIO
 from textwrap import dedent
 from typing import Any
 
@@ -25,6 +26,7 @@ from tests import wire
 from tests.programs import ROOT
 from tests.tables import table
 from tests.transports import Application, ServerTestCase
+from twisted_fastcgi import roles
 from twisted_fastcgi.authorizer import (
     Allow,
     AuthorizerResource,
@@ -394,6 +396,47 @@ class RoleTests(ServerTestCase):
         self.assertEqual(self.exchange(question()).response().status, 500)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
+    @table(
+        {
+            "content": (lambda request, asked: request.content.read(),),
+            "fields of a form": (lambda request, asked: request.args.get(b"a"),),
+            "fails once": (lambda request, asked: asked[1:] or 1 / 0,),
+        }
+    )
+    def test_getChildAsks(self, look: Any) -> None:
+        """
+        A resource that is no authorizer lets nobody in, whatever happens on the
+        way to it.
+        """
+        asked = []
+
+        class Root(Resource):
+            def getChild(self, name: bytes, request: Any) -> Any:
+                asked.append(name)
+                look(request, asked)
+                return Application(b"not yours")
+
+        self.serve(Root(), roles=[Role.AUTHORIZER])
+        data = question(b"/a", REQUEST_METHOD=b"POST")
+        answer = self.exchange(data).response()
+        rejected = answer.protocolStatus == wire.UNKNOWN_ROLE
+        self.assertEqual(answer.status, 501 if rejected else 403)
+        self.assertEqual(rejected, len(asked) == 1)
+
+    def test_getChildAsksForAnAuthorizer(self) -> None:
+        """
+        There is no body, so what would be in it need not be waited for.
+        """
+        authorizer = AuthorizerResource(Authorizer(Allow()))
+
+        class Root(Resource):
+            def getChild(self, name: bytes, request: Any) -> Any:
+                return authorizer if not request.content.read() else self
+
+        self.serve(Root(), roles=[Role.AUTHORIZER])
+        data = question(REQUEST_METHOD=b"POST")
+        self.assertEqual(self.exchange(data).response().status, 200)
+
     def test_noAuthorizer(self) -> None:
         """
         What is no authorizer can't be one.
@@ -625,13 +668,16 @@ class FilterTests(ServerTestCase):
 
     def test_aborted(self) -> None:
         """
-        A filter may be aborted in the midst of the file.
+        A filter may be aborted in the midst of the file, which is closed.
         """
+        files: list[Any] = []
+        self.patch(roles, "BytesIO", lambda: files.append(BytesIO()) or files[-1])
         begin, body, data = filtering(b"body", b"file")
         transport = self.ask(begin, body, data[:-8], wire.abortRequest())
         answer = transport.response(unfinished=True)
         self.assertEqual(answer.appStatus, 1)
         self.assertEqual(self.filter.requests, [])
+        self.assertTrue(files[0].closed)
 
     def test_notAFilter(self) -> None:
         """

@@ -530,6 +530,68 @@ class LossTests(StreamingTestCase):
         self.assertEqual(transport.response().status, 500)
         self.assertTrue(self.flushLoggedErrors(ZeroDivisionError))
 
+    @table(
+        {
+            "finishes, aborted": (True, wire.abortRequest()),
+            "finishes, garbage": (True, b"\x07" * 8),
+            "finishes, gone": (True, None),
+            "fails, aborted": (False, wire.abortRequest()),
+            "fails, garbage": (False, b"\x07" * 8),
+            "fails, gone": (False, None),
+        }
+    )
+    def test_tooLate(self, finishes: bool, last: bytes | None) -> None:
+        """
+        Who finishes the request, or fails, when told that nobody waits for an
+        answer, sends nothing; an abort is answered once.
+        """
+
+        class Late(Taker):
+            def connectionLost(self, reason: Any = None) -> None:
+                super().connectionLost(reason)
+                if not finishes:
+                    raise ZeroDivisionError("it does not take this")
+                resource.requests[0].write(b"an answer")
+                resource.requests[0].finish()
+
+        resource = Streaming(Late())
+        self.serve(resource)
+        transport = self.exchange(begun(), piece(b"012"))
+        resource.requests[0].notifyFinish().addErrback(lambda failure: None)
+        if last is None:
+            transport.close()
+        else:
+            transport.receive(last)
+        transport.settle()
+        statuses = [each.stdout for each in transport.responses(unfinished=True)]
+        self.assertEqual(statuses, [b""] if last == wire.abortRequest() else [])
+        self.assertEqual(len(resource.taker.reasons), 1)
+        errors = self.flushLoggedErrors()
+        self.assertEqual(len(errors), 0 if finishes else 1)
+
+    def test_finishedWhileGivenUp(self) -> None:
+        """
+        A response that is given up midway stays so, whatever whoever takes the
+        body does then.
+        """
+
+        class Late(Taker):
+            def connectionLost(self, reason: Any = None) -> None:
+                super().connectionLost(reason)
+                resource.requests[0].finish()
+
+        resource = Streaming(Late())
+        self.serve(resource)
+        transport = self.exchange(begun(), piece(b"012"))
+        (request,) = resource.requests
+        request.notifyFinish().addErrback(lambda failure: None)
+        request.write(b"some of it")
+        request.loseConnection()
+        transport.settle()
+        self.assertTrue(transport.disconnected)
+        self.assertIs(transport.response(unfinished=True).appStatus, None)
+        self.assertEqual(resource.taker.reasons, [ConnectionAborted])
+
     def test_failsAtLast(self) -> None:
         """
         What fails to take the news that the client is gone is logged.

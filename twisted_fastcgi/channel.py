@@ -779,7 +779,11 @@ class RequestChannel:
         """
         self._letGo()
         if self._delivery is not None:
+            # Should whoever takes the body finish the request now, that would
+            # end it a second time.
+            request, self._request = self._request, None
             self._endDelivery(ConnectionAborted(_OVER))
+            self._request = request
 
     def _letGo(self) -> None:
         """

@@ -337,7 +337,7 @@ class FastCGIRequest(Request):
         self.path, _, self._query = path.partition(b"?")
         if self.path == b"*":
             return None
-        self._isEarly = True
+        self._isEarly = self._fastcgi.hasBody
         try:
             self._found = self._find()
         except (_BodyWanted, Exception):

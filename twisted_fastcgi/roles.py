@@ -57,7 +57,7 @@ class RoleChannel(RequestChannel):
         role.
         """
         found = self._request.findEarly(self._command, self._path, self._version)
-        # Without one, looking for it has failed, as it will once more.
+        # Without one, looking for it has failed, as it may once more.
         if found is None or self.provides.providedBy(found):
             self.found(found)
             return
@@ -118,6 +118,28 @@ class AuthorizerChannel(RoleChannel):
         if isSuccess(code) and not self._allowed:
             code, reason = 403, b"Forbidden"
         return super()._makeHead(code, reason, headers)
+
+    def respond(
+        self,
+        code: int,
+        reason: bytes,
+        headers: Headers,
+        mediaType: bytes | None,
+        body: bytes,
+    ) -> None:
+        """
+        Send a whole response, which did not come from an authorizer: there is
+        no short way for that.
+
+        @param code: The status code.
+        @param reason: The reason phrase.
+        @param headers: The header fields.
+        @param mediaType: Ignored.
+        @param body: The body.
+        """
+        self.writeHeaders(b"", b"%d" % code, reason, headers)
+        self.write(body)
+        self.requestDone(self._request)
 
 
 class FilterChannel(RoleChannel):
@@ -203,11 +225,11 @@ class FilterChannel(RoleChannel):
             f"{self.dataLength}",
         )
 
-    def _over(self) -> None:
+    def _letGo(self) -> None:
         """
-        Note that there is nothing to be sent any more.
+        Take nothing and send nothing any more.
         """
-        super()._over()
+        super()._letGo()
         if self.data is not None:
             self.data.close()
 
