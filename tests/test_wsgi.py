@@ -25,7 +25,7 @@ from tests import wire
 from tests.programs import PATIENCE
 from tests.tables import table
 from tests.transports import ServerTestCase, ServerTransport
-from twisted_fastcgi import FastCGIWSGIResource
+from twisted_fastcgi import FastCGIWSGIResource, wsgi
 from twisted_fastcgi.mount import mounted
 from twisted_fastcgi.wsgi import FastCGIWSGIRequest
 
@@ -1029,6 +1029,28 @@ class ThreadTests(WSGITestCase):
         hop = self.real.calls.get(timeout=PATIENCE)
         transport.close()
         hop()
+        self.assertTrue(closed.wait(PATIENCE))
+
+    def test_reactorEnds(self) -> None:
+        """
+        One that waits when the reactor ends goes on although that does nothing
+        for it any more: it waits for its threads.
+        """
+        self.patch(wsgi, "_PATIENCE", 0.001)
+        closed = Event()
+
+        def streams(environ: dict[str, Any], start: Any) -> Iterator[bytes]:
+            start("200 OK", [])
+            try:
+                while True:
+                    yield bytes(AHEAD)
+            finally:
+                closed.set()
+
+        self.serve(self.resource(streams))
+        transport = self.exchange(wire.request(wire.variables()))
+        self.real.calls.get(timeout=PATIENCE)
+        transport.close()
         self.assertTrue(closed.wait(PATIENCE))
 
     def test_parallel(self) -> None:

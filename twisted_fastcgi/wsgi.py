@@ -40,6 +40,10 @@ _ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType]
 #: wait.
 _AHEAD = 65536
 
+#: How long it waits before it looks itself whether anybody is there to read, in
+#: seconds.
+_PATIENCE = 1.0
+
 #: How many requests a thread answers before it looks for other work.
 _AT_A_TIME = 16
 
@@ -488,7 +492,9 @@ class _Answer:
         self._room.clear()
         self._waits = True
         self._wake()
-        self._room.wait()
+        # A reactor that ends waits for its threads, and does nothing for them.
+        while not self._room.wait(_PATIENCE) and self._fcgi.connected:
+            pass
 
     def _wake(self) -> None:
         """
