@@ -14,7 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import monotonic
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
 
 from tests.programs import PATIENCE, program, serving
@@ -32,6 +34,9 @@ FLAGS = (
     "--no-first-run",
     "--no-proxy-server",
 )
+
+#: Tells whether a page is another one than before, and there as a whole.
+_IS_NEW = "return !window.isOld && document.readyState == 'complete'"
 
 #: What WebDriver calls an element.
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
@@ -89,9 +94,31 @@ class Browser:
 
     def click(self, selector: str) -> None:
         """
-        Click on something, and wait for the page to which that leads.
+        Click on something.
         """
         self.tell(f"{self.find(selector)}/click")
+
+    def follow(self, selector: str) -> None:
+        """
+        Click on something, and wait for the page to which that leads: an upload
+        begins only after the click is over.
+        """
+        self.run("window.isOld = true")
+        self.click(selector)
+        deadline = monotonic() + PATIENCE
+        while not self._isNew():
+            assert monotonic() < deadline, f"{selector} leads nowhere"
+
+    def _isNew(self) -> bool:
+        """
+        Tell whether there is another page, all of it.
+        """
+        try:
+            isNew: bool = self.run(_IS_NEW)
+        except HTTPError:
+            # The old one has gone meanwhile.
+            return False
+        return isNew
 
     @property
     def text(self) -> str:

@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from tests.interop.servers import WebServer, webServer
-from tests.programs import PATIENCE
+from tests.programs import PATIENCE, ask
 
 
 @dataclass
@@ -80,6 +80,9 @@ class Client:
         self._running = await webServer(self.server)
         self._logged = 0
         self.newlyLogged()
+        if not self.server.together:
+            # The application is there after the first request.
+            await self.ask(b"/")
 
     def tearDown(self) -> None:
         """
@@ -159,6 +162,22 @@ class Client:
                 return read(connection, method)
 
         return deferToThread(inThread)
+
+    def beside(self, target: bytes) -> bytes:
+        """
+        Ask for something while the application has another request, in a
+        thread: past the web server, if that sends one at a time.
+
+        @return: The body of the answer.
+        """
+        if self.server.together:
+            return self.justAsk(target)
+        # Made by the web server, for the application to inherit.
+        (path,) = (self._running.folder / "ipc").iterdir()
+        name, _, query = target.decode("ascii").partition("?")
+        variables = {"SCRIPT_NAME": "", "PATH_INFO": name, "QUERY_STRING": query}
+        answer = ask(str(path), REQUEST_URI=target.decode("ascii"), **variables)
+        return answer.partition(b"\r\n\r\n")[2]
 
     def justAsk(self, target: bytes) -> bytes:
         """

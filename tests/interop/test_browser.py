@@ -71,7 +71,7 @@ class BrowserTests(SynchronousTestCase):
         self.assertEqual(browser.run(colour), "rgb(1, 2, 3)")
 
         browser.type("form[action=greet] input", "Ünal & <Co>")
-        browser.click("form[action=greet] button")
+        browser.follow("form[action=greet] button")
         self.assertEqual(browser.path, "/greeting")
         self.assertEqual(browser.text.strip(), "Hello, Ünal & <Co>! Visit 1.")
         browser.tell("refresh")
@@ -80,7 +80,7 @@ class BrowserTests(SynchronousTestCase):
         self.assertNotIn("name=", browser.run("return document.cookie"))
 
         browser.open(browser.run("return location.origin"))
-        browser.click("a")
+        browser.follow("a")
         self.assertEqual(browser.path, "/new?from=old")
         self.assertEqual(browser.text.strip(), "This is /new?from=old")
 
@@ -97,7 +97,7 @@ class BrowserTests(SynchronousTestCase):
         browser.open(self.preview("--resource", "tests.interop.forms.root"))
         browser.type("[name=note]", "über")
         browser.type("[type=file]", str(file))
-        browser.click("form[action=upload] button")
+        browser.follow("form[action=upload] button")
         self.assertEqual(
             browser.text.strip(),
             f"über {len(content)} {sha256(content).hexdigest()}",

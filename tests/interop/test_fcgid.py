@@ -51,6 +51,7 @@ def _fcgid(name: str, recipe: str, mount: str = "/") -> WebServer:
         mount=mount,
         spawns=True,
         together=False,
+        tells=("during",),
         streams=False,
         passes=(),
         hides=("failedLate",),

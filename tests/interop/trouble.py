@@ -129,7 +129,7 @@ class Troubled(Client):
                 connection.sendall(
                     self.request("GET", b"/endings/%s/%s" % (what, token))
                 )
-                return self.justAsk(b"/endings/begun/" + token)
+                return self.beside(b"/endings/begun/" + token)
 
         self.assertEqual(await deferToThread(inThread), b"begun")
         return token
@@ -151,13 +151,10 @@ class Troubled(Client):
         """
         A client that goes away while the application works.
         """
-        if not self.server.together:
-            self.observed("one request at a time")
-            return
         isTold = "before" in self.server.tells
         token = await self.vanish(b"silent")
         if not isTold:
-            await self.ask(b"/endings/finish/" + token)
+            await deferToThread(self.beside, b"/endings/finish/" + token)
         await self.ended(token, isTold)
 
     @case("client vanishes during the response")
@@ -165,9 +162,6 @@ class Troubled(Client):
         """
         A client that goes away in the midst of the answer.
         """
-        if not self.server.together:
-            self.observed("one request at a time")
-            return
         isTold = "during" in self.server.tells
         token = await self.vanish(b"endless" if isTold else b"long")
         await self.ended(token, isTold)
