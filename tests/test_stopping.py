@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from threading import Thread
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -77,6 +78,54 @@ class CleanStopTests(SynchronousTestCase):
         for handler in (signal.SIG_DFL, signal.SIG_IGN):
             self.start(handler)
             self.assertEqual(signal.getsignal(signal.SIGTERM), handler)
+
+    def test_early(self) -> None:
+        """
+        A signal before the reactor runs stops it as soon as it does.
+        """
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        CleanStop(self.reactor).startService()
+        os.kill(os.getpid(), signal.SIGTERM)
+        install, stop = self.reactor.calls
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        del self.reactor.calls[:]
+        install()
+        stop()
+        self.assertEqual(self.reactor.calls, ["stop"])
+
+    def test_neverRun(self) -> None:
+        """
+        After the service has stopped, nobody handles the signal who did not
+        before; who does so meanwhile, or did before, goes on.
+        """
+
+        def handler(*_: object) -> None:
+            pass
+
+        for before, meanwhile, after in (
+            (signal.SIG_DFL, None, signal.SIG_DFL),
+            (signal.SIG_DFL, handler, handler),
+            (handler, None, handler),
+        ):
+            signal.signal(signal.SIGTERM, before)
+            service = CleanStop(self.reactor)
+            service.startService()
+            if meanwhile is not None:
+                signal.signal(signal.SIGTERM, meanwhile)
+            service.stopService()
+            self.assertEqual(signal.getsignal(signal.SIGTERM), after)
+
+    def test_otherThread(self) -> None:
+        """
+        In another thread than the main one, which alone may handle signals, the
+        service starts as well.
+        """
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        thread = Thread(target=CleanStop(self.reactor).startService)
+        thread.start()
+        thread.join()
+        self.assertEqual(len(self.reactor.calls), 1)
+        self.assertEqual(signal.getsignal(signal.SIGTERM), signal.SIG_DFL)
 
     def test_programs(self) -> None:
         """

@@ -8,6 +8,7 @@ A process that was told to stop, and has stopped as it should, says so.
 from __future__ import annotations
 
 import signal
+from threading import current_thread, main_thread
 from typing import Any
 
 from twisted.application.service import Service
@@ -39,16 +40,40 @@ class CleanStop(Service):
     def startService(self) -> None:
         """
         Take care of the signal as soon as the reactor runs, which installs its
-        own handler at its start.
+        own handler at its start; and until then, for the process is listening.
         """
         super().startService()
         self._reactor.callWhenRunning(self._install)
+        isMain = current_thread() is main_thread()
+        if isMain and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, self._handleEarly)
+
+    def stopService(self) -> None:
+        """
+        Leave the signal alone, if the reactor has never run.
+        """
+        super().stopService()
+        self._forgetEarly()
+
+    def _forgetEarly(self) -> None:
+        """
+        Have the signal do what it did, if nobody else handles it meanwhile.
+        """
+        if signal.getsignal(signal.SIGTERM) == self._handleEarly:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def _handleEarly(self, *_: object) -> None:
+        """
+        Have the reactor stop as soon as it runs.
+        """
+        self._reactor.callWhenRunning(self._stop)
 
     def _install(self) -> None:
         """
         Handle the signal, if the reactor does: whoever runs it without signal
         handlers has something else in mind.
         """
+        self._forgetEarly()
         if callable(signal.getsignal(signal.SIGTERM)):
             signal.signal(signal.SIGTERM, self._handle)
 
