@@ -62,6 +62,7 @@ SHOWN = {
     "docs/examples/script_variables.py": "tests.interop.test_client",
     "docs/examples/testing": "tests.test_testing",
     "docs/examples/tokens.py": "tests.interop.test_authorizer",
+    "docs/examples/two_sites.py": "tests.interop.test_examples",
     "docs/examples/upload.py": "tests.interop.test_streaming",
     "docs/examples/wsgi_child.py": "tests.interop.test_examples",
 }

@@ -16,7 +16,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.interop.sites import EXAMPLES, Browser, site
-from tests.programs import PATIENCE, ROOT, ask, fetch, serving
+from tests.programs import PATIENCE, ROOT, SCRIPTS, ask, fetch, serving
 
 
 class ExampleTests(TestCase):
@@ -118,3 +118,28 @@ class ProgramTests(SynchronousTestCase):
             (port,) = re.findall(r"port=(\d+)", log[-1])
             self.assertEqual(fetch(f"http://127.0.0.1:{port}/"), b"HTTP\n")
             self.assertIn(b"\r\n\r\nFastCGI\n", ask(path))
+
+    def test_twoSites(self) -> None:
+        """
+        Two sites in one service, one of them over HTTP, too.
+        """
+        temporary = TemporaryDirectory(prefix="example-")
+        self.addCleanup(temporary.cleanup)
+        text = (EXAMPLES / "two_sites.py").read_text()
+        for shown, own in (
+            ("/run/", f"{temporary.name}/"),
+            ("tcp:8080:", "tcp:0:"),
+            ("tcp:9000:", "tcp:0:"),
+        ):
+            self.assertIn(shown, text)
+            text = text.replace(shown, own)
+        (Path(temporary.name) / "two_sites.py").write_text(text)
+        command = [SCRIPTS / "twistd", "--nodaemon", "--pidfile=", "--python"]
+        command.append("two_sites.py")
+        ready = "fastcgi_pass 127.0.0.1:"
+        with serving(command, temporary.name, ready, PYTHONPATH=str(ROOT)) as log:
+            (port,) = re.findall(r"Site starting on (\d+)", "".join(log))
+            self.assertEqual(fetch(f"http://127.0.0.1:{port}/"), b"the shop\n")
+            for name in ("shop", "blog"):
+                answer = ask(f"{temporary.name}/{name}.sock")
+                self.assertIn(f"\r\n\r\nthe {name}\n".encode(), answer)
