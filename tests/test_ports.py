@@ -18,6 +18,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.main import CONNECTION_DONE
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -296,6 +297,88 @@ class UnixTransportTests(SocketMixin, SynchronousTestCase):
         self.assertFalse(transport.isReading)
         transport.connectionLost(Failure(CONNECTION_DONE))
         self.assertIn("Greeter #1 on ", repr(transport))
+
+    def accepted(self, greeter: type[Protocol], sent: bytes) -> tuple[Any, bytes]:
+        """
+        Accept a connection on which something has come already.
+
+        @return: The server's end, and what it has sent so far.
+        """
+        skt = self.listener(socket.AF_UNIX, self.mktemp())
+        factory = GreeterFactory()
+        factory.buildProtocol = lambda addr: made  # type: ignore[method-assign]
+        made: Any = greeter()
+        port = self.listen(MemoryReactor(), self.pass_(skt), factory)
+        client = self.client(skt)
+        client.sendall(sent)
+        port.doRead()
+        client.setblocking(False)
+        try:
+            return made.transport, client.recv(99)
+        except BlockingIOError:
+            return made.transport, b""
+
+    def test_readAtOnce(self) -> None:
+        """
+        What has come before a connection was accepted is read at once; and it
+        may end the connection.
+        """
+
+        class Echo(Protocol):
+            def dataReceived(self, data: bytes) -> None:
+                transport: Any = self.transport
+                transport.getHandle().send(data)
+                if data == b"bye":
+                    transport.endAfterReading()
+
+        transport, answer = self.accepted(Echo, b"hi")
+        self.assertEqual(answer, b"hi")
+        self.assertTrue(transport.connected)
+        self.addCleanup(transport.connectionLost, Failure(CONNECTION_DONE))
+        transport, answer = self.accepted(Echo, b"bye")
+        self.assertEqual(answer, b"bye")
+        self.assertFalse(transport.connected)
+
+    def test_failsAtOnce(self) -> None:
+        """
+        A protocol that fails then loses its connection.
+        """
+        lost: list[Failure] = []
+
+        class Failing(Protocol):
+            def dataReceived(self, data: bytes) -> None:
+                raise ZeroDivisionError
+
+            def connectionLost(self, reason: Failure = connectionDone) -> None:
+                lost.append(reason)
+
+        transport, _ = self.accepted(Failing, b"hi")
+        self.assertFalse(transport.connected)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        [reason] = lost
+        reason.trap(ConnectionLost)
+
+    def test_unwanted(self) -> None:
+        """
+        Nothing is read for a protocol that wants nothing yet.
+        """
+        received: list[bytes] = []
+
+        class Waiting(Protocol):
+            def connectionMade(self) -> None:
+                transport: Any = self.transport
+                transport.pauseProducing()
+
+            def dataReceived(self, data: bytes) -> None:
+                received.append(data)
+
+        transport, _ = self.accepted(Waiting, b"hi")
+        self.addCleanup(transport.connectionLost, Failure(CONNECTION_DONE))
+        self.assertEqual(received, [])
+        transport.resumeProducing()
+        self.assertTrue(transport.isWaiting)
+        transport.doRead()
+        self.assertEqual(received, [b"hi"])
 
     def test_TCPOnly(self) -> None:
         """

