@@ -82,12 +82,15 @@ def decodePairs(
     shortest = min(maxName, 0x7F)
     try:
         for _ in repeat(None, maxPairs):
-            if not (first := read(1)):
+            # Both lengths, if they are short.
+            if not (lengths := read(2)):
                 break
-            nameLength = first[0]
+            nameLength = lengths[0]
             if nameLength > shortest:
-                nameLength = _nameLength(first, read, maxName)
-            valueLength = read(1)[0]
+                nameLength = _nameLength(lengths, read, maxName)
+                valueLength = read(1)[0]
+            else:
+                valueLength = lengths[1]
             if valueLength > 0x7F:
                 valueLength = _longForm(bytes((valueLength,)) + read(3))
             append((read(nameLength), read(valueLength)))
@@ -146,14 +149,14 @@ def _nameLength(first: bytes, read: Callable[[int], bytes], maxName: int) -> int
     """
     Read the rest of the length of a name that is not a short one.
 
-    @param first: Its first byte.
+    @param first: Its first byte, or two.
     @param read: Reads what follows.
     @param maxName: The longest name to accept, in bytes.
     @return: The length.
     @raise LimitExceeded: If the name is too long.
     @raise RemoteProtocolError: If bytes are missing.
     """
-    length = _longForm(first + read(3)) if first[0] > 0x7F else first[0]
+    length = _longForm(first + read(4 - len(first))) if first[0] > 0x7F else first[0]
     if length > maxName:
         raise LimitExceeded(
             f"the name in a name-value pair is {length} bytes long, "
