@@ -9,8 +9,10 @@ L{twisted_fastcgi.body}.
 
 from __future__ import annotations
 
+import gc
 from io import BytesIO
 from typing import Any
+from weakref import ref
 
 from twisted.internet.error import (
     ConnectionAborted,
@@ -271,6 +273,49 @@ class PausingTests(StreamingTestCase):
             self.assertEqual((len(taker.pieces), taker.reasons), (number + 1, []))
             taker.transport.resumeProducing()  # type: ignore[union-attr]
         self.assertEqual(taker.reasons, [ResponseDone])
+
+    @table({"while it comes": (True,), "when it is there": (False,)})
+    def test_pausedAtFirst(self, streams: bool) -> None:
+        """
+        What takes the body may pause it before anything has come.
+        """
+
+        class Later(Taker):
+            def connectionMade(self) -> None:
+                self.transport.pauseProducing()  # type: ignore[union-attr]
+
+        taker = Later()
+        self.resource = Streaming(taker)
+        make = FastCGIRequest if streams else lambda channel, _: Request(channel)
+        self.serve(Site(self.resource, make, reactor=self.clock))
+        self.exchange(begun() + piece(BODY) + END)
+        self.assertEqual((taker.pieces, taker.reasons), ([], []))
+        taker.transport.resumeProducing()  # type: ignore[union-attr]
+        self.assertEqual((taker.pieces, taker.reasons), ([BODY], [ResponseDone]))
+
+    @table(
+        {
+            "complete": (piece(BODY), END),
+            "aborted": (wire.abortRequest(),),
+            "too short": (END,),
+        }
+    )
+    def test_letGo(self, *last: bytes) -> None:
+        """
+        Nothing holds what took the body, nor its request, when both are over,
+        and nothing waits for the garbage collector.
+        """
+        gc.disable()
+        self.addCleanup(gc.enable)
+        transport = self.stream(begun(), *last)
+        (request,) = self.resource.requests
+        if not (request.finished or request._disconnected):
+            request.finish()
+        transport.settle()
+        left = ref(self.taker), ref(request)
+        del self.taker, request
+        self.resource.taker = self.resource.requests = None
+        self.assertEqual([each() for each in left], [None, None])
 
     def test_lineReceiver(self) -> None:
         """

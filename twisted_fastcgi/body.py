@@ -71,7 +71,11 @@ class BodyTransport:
         """
         if not self.closed:
             self.closed = True
-            self._protocol.connectionLost(reason)
+            protocol = self._protocol
+            # The protocol knows this, and the source may: nothing is to wait
+            # for the garbage collector.
+            del self._protocol, self._source
+            protocol.connectionLost(reason)
 
     # What the protocol wants
 
@@ -129,8 +133,11 @@ class FileSource:
         Deliver all of it, or all that the protocol wants for now.
         """
         self._file.seek(0)
+        # The protocol may pause it at once.
+        self._paused = False
         self.transport.connect()
-        self.resumeProducing()
+        if not self._paused:
+            self.resumeProducing()
 
     def pauseProducing(self) -> None:
         """

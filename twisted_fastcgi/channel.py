@@ -356,11 +356,13 @@ class RequestChannel:
             source.start()
             return
         self._delivery = BodyTransport(protocol, self)
+        # The protocol may pause it at once.
+        self.paused = False
         self._delivery.connect()
-        if self.connected:
-            self.resumeProducing()
-        else:
+        if not self.connected:
             self._delivery.lost(Failure(ConnectionAborted(_OVER)))
+        elif not self.paused:
+            self._connection.pump()
 
     def _tellLength(self, length: int | None) -> None:
         """
