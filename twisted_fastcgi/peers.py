@@ -73,8 +73,9 @@ def _network(text: str) -> IPv4Network | IPv6Network:
     """
     network = ip_network(text)
     mapped = getattr(network.network_address, "ipv4_mapped", None)
-    if mapped is None or network.prefixlen < _MAPPED:
+    if mapped is None:
         return network
+    # A larger network has no such address: the bits before it are ones.
     return IPv4Network((mapped, network.prefixlen - _MAPPED))
 
 
