@@ -24,6 +24,7 @@ extensions = [
     "sphinx.ext.intersphinx",
 ]
 html_theme = "alabaster"
+html_theme_options = {"page_width": "1200px", "sidebar_width": "260px"}
 # The tables are parts of other pages.
 exclude_patterns = ["_build", "deploy/table.rst", "*-table.rst"]
 

@@ -78,7 +78,8 @@ def plain(text: str) -> str:
     """
     Make reStructuredText of text that has no mark-up.
     """
-    return re.sub(r"([*`|\\]|_\b)", r"\\\1", re.sub(r"\s+", " ", text))
+    text = re.sub(r"([*`|\\]|_\b)", r"\\\1", re.sub(r"\s+", " ", text))
+    return re.sub(r"(?<![\w-])--[a-z][a-z-]*[a-z]", r"``\g<0>``", text)
 
 
 def summary(docstring: str | None) -> str:

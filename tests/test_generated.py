@@ -114,6 +114,7 @@ class MarkupTests(TableTestCase):
                 "Is *all* of a_ and `b`",
                 r"Is \*all\* of a\_ and \`b\`",
             ),
+            "options": ("Like --port.", "Like ``--port``"),
             "nothing": (None, ""),
         }
     )
