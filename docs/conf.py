@@ -24,7 +24,11 @@ extensions = [
     "sphinx.ext.intersphinx",
 ]
 html_theme = "alabaster"
-html_theme_options = {"page_width": "1200px", "sidebar_width": "260px"}
+html_theme_options = {
+    "body_max_width": "auto",
+    "page_width": "1200px",
+    "sidebar_width": "260px",
+}
 # The tables are parts of other pages.
 exclude_patterns = ["_build", "deploy/table.rst", "*-table.rst"]
 
