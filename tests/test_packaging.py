@@ -30,7 +30,7 @@ PLUGIN = "twisted/plugins/twisted_fastcgi_plugin.py"
 
 # What a release is built from, beside pyproject.toml.
 FOLDERS = ("twisted_fastcgi", "twisted", "tests", "docs", "newsfragments")
-FILES = ("LICENSE", "NEWS.rst", "README.rst", "CONTRIBUTING.rst")
+FILES = ("LICENSE", "NEWS.rst", "README.rst", "CONTRIBUTING.rst", "SECURITY.rst")
 
 # What would hide Twisted or somebody else's plugins, or be out of date at once.
 FORBIDDEN = (
@@ -171,6 +171,27 @@ class DistributionTests(SynchronousTestCase):
         """
         needed = {*sources(*FOLDERS), *FILES, "pyproject.toml"}
         self.assertLessEqual({*needed, "twisted_fastcgi/py.typed"}, set(sdistNames()))
+
+    def test_documentation(self) -> None:
+        """
+        The source distribution holds all pages, and the files that they show.
+        """
+        ignored = {"_build", "__pycache__"}
+        needed = {
+            str(path.relative_to(ROOT))
+            for path in (ROOT / "docs").rglob("*.*")
+            if path.is_file() and not ignored.intersection(path.parts)
+        }
+        self.assertIn("docs/tutorial/index.rst", needed)
+        self.assertLessEqual(needed, set(sdistNames()))
+
+    def test_uploadable(self) -> None:
+        """
+        What package indexes check is well, and they can show the README.
+        """
+        command = [sys.executable, "-m", "twine", "check", "--strict", *built()]
+        said = output(command, NO_COLOR="1")
+        self.assertEqual(said.count("PASSED"), 2, said)
 
     def test_metadata(self) -> None:
         """

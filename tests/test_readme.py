@@ -98,7 +98,7 @@ class DocumentTests(SynchronousTestCase):
         They are valid reStructuredText without what only Sphinx knows, so that
         package indexes and forges can show them.
         """
-        for name in ("README.rst", "NEWS.rst", "CONTRIBUTING.rst"):
+        for name in ("README.rst", "NEWS.rst", "CONTRIBUTING.rst", "SECURITY.rst"):
             blocks(name)
 
     def test_tested(self) -> None:
@@ -122,12 +122,37 @@ class DocumentTests(SynchronousTestCase):
 
     def test_ciRunsTheLinters(self) -> None:
         """
-        C{.ci/run} runs each linter that the guide for contributors names.
+        C{.ci/run} runs each linter that the guide for contributors names, and
+        what takes its time.
         """
         script = (ROOT / ".ci/run").read_text().splitlines()
-        for command in lines(blocks("CONTRIBUTING.rst")["linters"]):
-            found = [line for line in script if line.startswith(command)]
+        guide = blocks("CONTRIBUTING.rst")
+        for command in lines(guide["linters"] + "\n" + guide["long"]):
+            found = [line for line in script if line.strip().startswith(command)]
             self.assertNotEqual(found, [], command)
+
+    def test_others(self) -> None:
+        """
+        Who contributes is told nothing else that no test runs: the benchmarks
+        are run by L{tests.test_benchmarks}, and what makes a release by
+        L{tests.test_packaging}.
+        """
+        self.assertEqual(
+            sorted(blocks("CONTRIBUTING.rst")),
+            [
+                *("benchmarks", "coverage", "links", "linters", "long"),
+                *("release", "set-up", "tests"),
+            ],
+        )
+
+    def test_names(self) -> None:
+        """
+        The README and the guide name files that are there.
+        """
+        for name in ("README.rst", "CONTRIBUTING.rst", "SECURITY.rst"):
+            text = (ROOT / name).read_text("utf-8")
+            for path in re.findall(r"``((?:docs|tests|fuzzing)/[\w/.-]+)``", text):
+                self.assertTrue((ROOT / path).exists(), f"{name}: {path}")
 
 
 class ExampleTests(SynchronousTestCase):
