@@ -1036,8 +1036,16 @@ class ThreadTests(WSGITestCase):
         One that waits when the reactor ends goes on although that does nothing
         for it any more: it waits for its threads.
         """
-        self.patch(wsgi, "_PATIENCE", 0.001)
-        closed = Event()
+        waits = 0
+        again, closed = Event(), Event()
+
+        class Room(Event):
+            def wait(self, timeout: float | None = None) -> bool:
+                nonlocal waits
+                waits += 1
+                if waits == 2:
+                    again.set()
+                return super().wait(timeout)
 
         def streams(environ: dict[str, Any], start: Any) -> Iterator[bytes]:
             start("200 OK", [])
@@ -1047,9 +1055,11 @@ class ThreadTests(WSGITestCase):
             finally:
                 closed.set()
 
+        self.patch(wsgi, "_PATIENCE", 0.001)
+        self.patch(wsgi, "Event", Room)
         self.serve(self.resource(streams))
         transport = self.exchange(wire.request(wire.variables()))
-        self.real.calls.get(timeout=PATIENCE)
+        self.assertTrue(again.wait(PATIENCE))
         transport.close()
         self.assertTrue(closed.wait(PATIENCE))
 
