@@ -40,3 +40,6 @@ pydoctor_args = [
     "--html-output={outdir}/api",
 ]
 pydoctor_url_path = "api/"
+
+# They are examples.
+linkcheck_ignore = [r"https?://(127\.0\.0\.1|localhost|www\.example\.com)\b"]

@@ -8,6 +8,7 @@ Tests for what the pages of reference say.
 from __future__ import annotations
 
 import ast
+import csv
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -19,6 +20,8 @@ from tests.programs import ROOT
 from tests.tables import TableTestCase, table
 from tests.test_docs import pages
 from twisted_fastcgi import IFastCGIRequest
+from twisted_fastcgi.dissect import dissect
+from twisted_fastcgi.explain import Record
 from twisted_fastcgi.mount import mounted
 from twisted_fastcgi.testing import FastCGITestClient
 
@@ -312,3 +315,36 @@ class VariableTests(TableTestCase):
         self.assertEqual([what for _, what in self.rows[-2:]], FILTER)
         for what in FILTER:
             self.assertIn(what.partition(".")[2], IFastCGIRequest)
+
+
+class PeerTests(TableTestCase):
+    """
+    The table of what web servers send.
+    """
+
+    @table(
+        {
+            "nginx": ("nginx 1.22.1", "nginx"),
+            "lighttpd": ("lighttpd 1.4.69", "lighttpd"),
+            "Apache": ("Apache 2.4.71", "apache"),
+            "HAProxy": ("HAProxy 2.6.12", "haproxy"),
+            "Caddy": ("Caddy 2.6.2", "caddy"),
+        }
+    )
+    def test_captures(self, column: str, capture: str) -> None:
+        """
+        It says what stands in the captures of a web server.
+        """
+        page = (ROOT / "docs/explanation/peers.rst").read_text()
+        block = r"What they send\n(?:   :.*\n)*\n((?:   .*\n)+)"
+        (lines,) = re.findall(block, page)
+        header, *rows = csv.reader(line.strip() for line in lines.splitlines())
+        told = {row[0]: row[header.index(column)] for row in rows}
+        data = (ROOT / f"tests/captures/{capture}-head.bin").read_bytes()
+        begin, *records = [item for item in dissect([data]) if isinstance(item, Record)]
+        variables = dict(pair for record in records for pair in record.pairs or ())
+        length = variables.get(b"CONTENT_LENGTH", b"none").decode() or "empty"
+        self.assertEqual(told["CONTENT_LENGTH without a body"], length)
+        self.assertEqual(told["request ids"].partition(",")[0], str(begin.requestId))
+        padded = "yes" if any(record.paddingLength for record in records) else "no"
+        self.assertEqual(told["pads records"], padded)
