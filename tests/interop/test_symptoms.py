@@ -19,10 +19,9 @@ from textwrap import dedent
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, build_opener
 
-from twisted.trial.unittest import SynchronousTestCase
-
 from tests.interop.test_tool import freePort
 from tests.programs import PATIENCE, ROOT, SCRIPTS, program, serving
+from tests.tables import TableTestCase, table
 
 #: Where each trouble is, what nginx answers, and what it logs.
 TROUBLES = {
@@ -80,7 +79,77 @@ NGINX = """
 """
 
 
-class SymptomsTests(SynchronousTestCase):
+MODULES = "/usr/lib/apache2/modules"
+
+#: Other web servers before a socket that is missing: how each is run with a
+#: configuration, the configuration, what says that it serves, and what it logs.
+OTHERS = {
+    "apache2": (
+        ["-D", "FOREGROUND", "-f"],
+        f"""
+        ServerRoot @FOLDER@
+        PidFile httpd.pid
+        ErrorLog /dev/stderr
+        Mutex file:@FOLDER@ default
+        ServerName localhost
+        User www-data
+        Group www-data
+        Listen 127.0.0.1:@PORT@
+        LoadModule mpm_event_module {MODULES}/mod_mpm_event.so
+        LoadModule authz_core_module {MODULES}/mod_authz_core.so
+        LoadModule proxy_module {MODULES}/mod_proxy.so
+        LoadModule proxy_fcgi_module {MODULES}/mod_proxy_fcgi.so
+        ProxyPass "/" "unix:@SOCKET@|fcgi://app/"
+        """,
+        "resuming normal operations",
+        ("AH02454",),
+    ),
+    "lighttpd": (
+        ["-D", "-f"],
+        """
+        server.modules = ( "mod_fastcgi" )
+        server.document-root = "@FOLDER@"
+        server.bind = "127.0.0.1"
+        server.port = @PORT@
+        fastcgi.server = ( "/" => (( "socket" => "@SOCKET@",
+                                     "check-local" => "disable" )) )
+        """,
+        "server started",
+        ("establishing connection failed", "No such file or directory"),
+    ),
+    "caddy": (
+        ["run", "--adapter", "caddyfile", "--config"],
+        """
+        {
+            admin off
+            auto_https off
+        }
+        http://127.0.0.1:@PORT@ {
+            reverse_proxy unix/@SOCKET@ {
+                transport fastcgi
+            }
+        }
+        """,
+        "serving initial configuration",
+        ("connect: no such file or directory",),
+    ),
+    "h2o": (
+        ["-c"],
+        """
+        listen: { host: 127.0.0.1, port: @PORT@ }
+        hosts:
+          default:
+            paths:
+              "/":
+                fastcgi.connect: { type: unix, port: @SOCKET@ }
+        """,
+        "is ready to serve requests",
+        ("connection failed",),
+    ),
+}
+
+
+class SymptomsTests(TableTestCase):
     """
     The page on symptoms.
     """
@@ -174,6 +243,25 @@ class SymptomsTests(SynchronousTestCase):
             pattern = ".*".join(map(re.escape, words.split("…")))
             self.assertRegex("".join(log), pattern)
         self.assertIn("is not FastCGI", "".join(said))
+
+    @table({name: (name,) for name in OTHERS})
+    def test_others(self, name: str) -> None:
+        """
+        The others log what the page says if there is no socket.
+        """
+        arguments, configuration, ready, quoted = OTHERS[name]
+        self.port = freePort()
+        text = dedent(configuration).replace("@FOLDER@", str(self.folder))
+        text = text.replace("@PORT@", str(self.port))
+        path = self.folder / "configuration"
+        path.write_text(text.replace("@SOCKET@", f"{self.folder}/missing.sock"))
+        command = [program(name), *arguments, path]
+        with serving(command, self.folder, ready, HOME=str(self.folder)) as log:
+            self.assertIn(self.ask("missing"), (500, 502, 503))
+        page = " ".join((ROOT / "docs/symptoms.rst").read_text().split())
+        for words in quoted:
+            self.assertIn(words, "".join(log))
+            self.assertIn(words, page)
 
     def quotes(self, heading: str) -> list[str]:
         """
