@@ -588,6 +588,15 @@ class SocketOutletTests(TableTestCase):
             self.assertEqual(self.reactor.getWriters(), [])
             self.assertFalse(self.outlet.full)
 
+    def test_fullAgain(self) -> None:
+        """
+        Nothing is lost if the socket takes nothing at the moment at which the
+        transport has sent what it had.
+        """
+        written = self.fill()
+        self.outlet.resumeProducing()
+        self.assertEqual(self.peer.readAll(), written)
+
     def test_later(self) -> None:
         """
         So does what is written at any other time.

@@ -17,7 +17,7 @@ from typing import Any
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import ITCPTransport
-from twisted.internet.main import CONNECTION_DONE
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -261,6 +261,19 @@ class UnixTransportTests(SocketMixin, SynchronousTestCase):
         client.sendall(b"hi")
         transport.doRead()
         self.assertEqual(received, [b"hi"])
+
+    def test_ends(self) -> None:
+        """
+        It tells an end from a connection that was reset, because the client
+        has not read everything.
+        """
+        for sent, reason in ((False, CONNECTION_DONE), (True, CONNECTION_LOST)):
+            _, factory, client = self.connected()
+            transport: Any = factory.greeters[0].transport
+            if sent:
+                transport.doWrite()
+            client.close()
+            self.assertIs(transport.doRead(), reason)
 
     def test_interface(self) -> None:
         """

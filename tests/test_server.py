@@ -18,6 +18,7 @@ from twisted.internet import error
 from twisted.internet.address import IPv6Address
 from twisted.logger import LogLevel
 from twisted.web.server import NOT_DONE_YET, Request, Site
+from twisted.web.static import Data
 
 from tests import wire
 from tests.tables import moderately, table
@@ -2081,6 +2082,38 @@ class WholeRequestTests(ServerTestCase):
         self.assertTrue(transport.connected)
         self.advance(4)
         self.assertClosed(transport)
+
+    def test_renderedLater(self) -> None:
+        """
+        A resource that is told to render the request later gets its answer out,
+        and the next request has its turn.
+        """
+        application = self.serve(later)
+        transport = self.exchange(wire.request(wire.variables(), b"", 1, True))
+        application.request.render(Data(b"at last", "text/plain"))
+        self.assertEqual(transport.statuses(), [200])
+        transport.receive(wire.request(wire.variables(), b"", 1, True))
+        self.assertEqual(len(application.requests), 2)
+
+    def test_abortedWhileRendered(self) -> None:
+        """
+        A body that is returned after the connection was aborted goes nowhere:
+        transports are aborted no sooner than the reactor has its turn.
+        """
+
+        def answer(request: Any) -> bytes:
+            request.transport.abortConnection()
+            return b"too late"
+
+        self.serve(answer)
+        transport: Any = self.connect()
+        abort = transport.abortConnection
+        transport.abortConnection = lambda: self.clock.callLater(0, abort)
+        transport.receive(GET)
+        self.assertEqual(transport.value(), b"")
+        self.clock.advance(0)
+        self.assertClosed(transport)
+        self.assertEqual(self.logged(), [])
 
 
 class ReadSizeTests(ServerTestCase):

@@ -603,11 +603,11 @@ class SocketOutlet(Outlet):
             return pieces
         if sent == size:
             return []
-        for index, piece in enumerate(pieces):
-            if sent < len(piece):
-                return [piece[sent:], *pieces[index + 1 :]]
-            sent -= len(piece)
-        return []
+        index = 0
+        while sent >= len(pieces[index]):
+            sent -= len(pieces[index])
+            index += 1
+        return [pieces[index][sent:], *pieces[index + 1 :]]
 
     def close(self) -> None:
         """
