@@ -573,6 +573,38 @@ class FileTests(FastCGITestCase):
         )
         self.assertEqual(answer.header(b"Content-Length"), b"%d" % len(answer.body))
 
+    def test_oddRanges(self) -> None:
+        """
+        Twisted's L{File} fails at some ranges, which docs/security.rst tells:
+        that is an answer, and a traceback in the log, and no more.
+        """
+        for value, expected in {
+            b"bytes=\xff-": {UnicodeDecodeError},
+            b"bytes=400000-,400001-": {ValueError},
+            b"bytes=" + b"0-7," * 5000: {ValueError, RuntimeError},
+        }.items():
+            answer = self.range(value)
+            self.assertEqual(answer.status, 500)
+            failures = self.flushLoggedErrors()
+            self.assertEqual({failure.type for failure in failures}, expected)
+        self.assertEqual(self.range(b"bytes=1-2").status, 206)
+
+    def test_oddRangesMidway(self) -> None:
+        """
+        What fails when some of the answer was sent is never ended as if it
+        were whole; the failure is the transport's, which closes and logs.
+        """
+        ranges = b"bytes=0-65535," + b"0-7," * 5000
+        exchange = Exchange(self.factory)
+        question = Question(b"/large.bin", headers=((b"Range", ranges),))
+        exchange.send(question.overFastCGI())
+        self.assertRaises(ValueError, exchange.transport.drain)
+        exchange.lose()
+        (response,) = exchange.responses
+        self.assertEqual(response.status, 206)
+        self.assertFalse(response.ended)
+        self.assertEqual([file.closed for file in self.opened], [True])
+
     def test_unsatisfiableRange(self) -> None:
         """
         A part that does not exist.
