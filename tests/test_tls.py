@@ -9,6 +9,7 @@ not agree to the end of the connection.
 from __future__ import annotations
 
 import ssl
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from functools import cache
 from typing import Any
@@ -37,6 +38,7 @@ from tests.test_stalling import (
     whole,
 )
 from tests.transports import (
+    PullProducer,
     SocketPeer,
     SocketReactor,
     TCPServerTransport,
@@ -421,6 +423,29 @@ class PullTests(TLSTestCase, TestCase):
         self.transport.stalled = False
         self.transport.receive(self.client.agree())
         self.assertClosed(self.transport)
+
+    async def test_fails(self) -> None:
+        """
+        A producer that fails midway ends the connection, which TLS alone would
+        leave open.
+        """
+
+        def pieces() -> Iterator[bytes]:
+            yield b"x" * 20000
+            raise ValueError("no more")
+
+        def failing(request: Any) -> Any:
+            PullProducer(request, pieces()).start()
+            return later(request)
+
+        self.serve(failing)
+        self.ask(GET, stalled=False)
+        await self.turn()
+        self.advance(1)
+        self.assertFalse(self.transport.connected)
+        self.assertEqual(self.factory.connectionCount, 0)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.assertEqual(len(self.logged()), 1)
 
 
 class SocketTests(TLSTestCase):

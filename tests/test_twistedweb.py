@@ -593,14 +593,16 @@ class FileTests(FastCGITestCase):
 
     def test_oddRangesMidway(self) -> None:
         """
-        What fails when some of the answer was sent is never ended as if it
-        were whole; the failure is the transport's, which closes and logs.
+        What fails when some of the answer was sent is logged, and never ended
+        as if it were whole.
         """
         ranges = b"bytes=0-65535," + b"0-7," * 5000
         exchange = Exchange(self.factory)
         question = Question(b"/large.bin", headers=((b"Range", ranges),))
         exchange.send(question.overFastCGI())
-        self.assertRaises(ValueError, exchange.transport.drain)
+        exchange.transport.drain()
+        (failure,) = self.flushLoggedErrors()
+        failure.trap(ValueError)
         exchange.lose()
         (response,) = exchange.responses
         self.assertEqual(response.status, 206)

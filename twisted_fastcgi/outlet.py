@@ -87,6 +87,8 @@ class Outlet:
     @ivar _gently: Whether to close only the way out at first.
     @ivar _lingering: The call that ends the connection.
     @ivar _asking: The call that asks a pull producer again.
+    @ivar _starting: Whether a pull producer is being registered: what it
+        raises then is for who registers it.
     @ivar _wroteNothing: Whether nothing was written since it was asked.
     """
 
@@ -109,6 +111,7 @@ class Outlet:
     _lingering: IDelayedCall | None = None
     _asking: IDelayedCall | None = None
     _wroteNothing = False
+    _starting = False
 
     def __init__(
         self,
@@ -278,7 +281,11 @@ class Outlet:
         """
         self._producer = producer
         if not streaming:
-            self._register(streaming=False)
+            self._starting = True
+            try:
+                self._register(streaming=False)
+            finally:
+                self._starting = False
         elif self.full:
             cast(IPushProducer, producer).pauseProducing()
 
@@ -345,7 +352,10 @@ class Outlet:
             self._allGiven()
             return
         self.full = False
-        self._resumeProducer()
+        if self._starting:
+            self._resumeProducer()
+        elif not self._askAgain():
+            return
         self._drained()
 
     def _notWaiting(self) -> None:
@@ -370,15 +380,20 @@ class Outlet:
         if self._wroteNothing and self._producer is not None and not self._streaming:
             self._asking = self._reactor.callLater(0, self._askAgain)
 
-    def _askAgain(self) -> None:
+    def _askAgain(self) -> bool:
         """
-        Do for a pull producer what transports do.
+        Have the producer produce, and end the connection if it fails: not all
+        transports do.
+
+        @return: Whether it did not fail.
         """
         try:
             self._resumeProducer()
         except Exception:
             log.failure("{producer} failed to produce", producer=self._producer)
             self.abort()
+            return False
+        return True
 
     def stopProducing(self) -> None:
         """
