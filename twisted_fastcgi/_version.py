@@ -5,4 +5,4 @@
 The version of this package, for the package itself and for its build.
 """
 
-__version__ = "0.1.0.dev0"
+__version__ = "1.0.0"
