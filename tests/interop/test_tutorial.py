@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from signal import SIGINT
+from signal import SIGINT, default_int_handler, signal
 from tempfile import mkdtemp
 from textwrap import dedent
 from threading import Timer
@@ -362,6 +362,8 @@ class TutorialTests(SynchronousTestCase):
         self.addCleanup(shutil.rmtree, folder)
         # nginx's workers have to get at the socket.
         folder.chmod(0o755)
+        # A shell has its background jobs ignore Ctrl-C, and so what they run.
+        self.addCleanup(signal, SIGINT, signal(SIGINT, default_int_handler))
         with ExitStack() as stack:
             reader = Reader(folder, stack)
             for page in pages():
