@@ -148,12 +148,14 @@ class RunnerTests(SynchronousTestCase):
     The runner.
     """
 
+    def setUp(self) -> None:
+        if find_spec("atheris") is None:
+            raise SkipTest("atheris is not installed")
+
     def run_(self, *options: str) -> str:
         """
         Run it to its end.
         """
-        if find_spec("atheris") is None:
-            raise SkipTest("atheris is not installed")
         return output([sys.executable, FUZZING / "run.py", *options], ROOT)
 
     def test_short(self) -> None:
