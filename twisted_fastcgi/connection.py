@@ -534,11 +534,11 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
         """
         Take bytes from the web server, if they are one whole request of a
         Responder and nothing else, and if no other request is in hand.  It is
-        what L{receiveData} and L{nextEvent} would make of them, in one step.
+        what C{receiveData} and C{nextEvent} would make of them, in one step.
 
         @param data: Any number of bytes.
         @return: The request; L{None} if the bytes were not taken and are for
-            L{receiveData}.
+            C{receiveData}.
         """
         if self.inputState is not _IDLE or self.refusing or not self._betweenRecords:
             return None
