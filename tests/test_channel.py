@@ -302,6 +302,33 @@ class InterfaceTests(ChannelTestCase):
             ],
         )
 
+    def test_disconnecting(self) -> None:
+        """
+        It tells whether a response can still be sent.
+        """
+        application = self.serve(later)
+        self.exchange(GET)
+        channel = application.request.channel
+        self.assertFalse(channel.disconnecting)
+        application.request.finish()
+        self.assertTrue(channel.disconnecting)
+
+    def test_headAsGet(self) -> None:
+        """
+        An application that takes a C{HEAD} for a C{GET} sends no body either.
+        """
+
+        class Root(Resource):
+            def getChild(self, name: bytes, request: Any) -> Application:
+                request.method = b"GET"
+                return Application(b"hello")
+
+        self.serve(Root())
+        variables = wire.variables(REQUEST_METHOD=b"HEAD")
+        answer = self.exchange(wire.request(variables)).response()
+        self.assertEqual((answer.status, answer.body), (200, b""))
+        self.assertIn((b"Content-Length", b"5"), answer.headers)
+
     def test_persistent(self) -> None:
         """
         It tells whether the connection stays open.

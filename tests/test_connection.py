@@ -1470,6 +1470,19 @@ class OutputTests(ConnectionTestCase):
         """
         self.assertEqual(response(begun(1).endRequest(status)).appStatus, status)
 
+    def test_rejectRole(self) -> None:
+        """
+        A request that nobody has begun to answer is rejected by UNKNOWN_ROLE;
+        one that is answered in part, or there is not, is not.
+        """
+        machine = begun(1)
+        answer = response(machine.rejectRole())
+        self.assertEqual(answer.protocolStatus, wire.UNKNOWN_ROLE)
+        self.assertRaises(LocalProtocolError, machine.rejectRole)
+        machine = begun(2)
+        machine.sendStdout(b"half of an answer")
+        self.assertRaises(LocalProtocolError, machine.rejectRole)
+
     @table({str(status): (status,) for status in (-1, 2**32)})
     def test_badAppStatus(self, status: int) -> None:
         """

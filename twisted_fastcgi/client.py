@@ -43,8 +43,8 @@ _WITH_BODY = frozenset((b"POST", b"PUT", b"PATCH"))
 class FastCGIAgent:
     """
     Asks a FastCGI application, such as PHP-FPM, as a web server does: an
-    L{IAgent}, with which C{treq.client.HTTPClient} and Twisted's
-    L{RedirectAgent<twisted.web.client.RedirectAgent>} work.
+    L{IAgent<twisted.web.iweb.IAgent>}, with which C{treq.client.HTTPClient} and
+    Twisted's L{RedirectAgent<twisted.web.client.RedirectAgent>} work.
 
     Only the endpoint says where requests go.  A URI tells the application the
     rest: C{http://www.example.com/page?a=b} gives it the path, the query and
@@ -70,8 +70,9 @@ class FastCGIAgent:
     delivered loses its connection with L{ResponseFailed
     <twisted.web.client.ResponseFailed>}, whose C{reasons} are the same.
 
-    To cancel a request's L{Deferred}, or to make the transport of its body
-    lose its connection, aborts the request (FastCGI 1.0, section 5.4).
+    To cancel a request's L{Deferred<twisted.internet.defer.Deferred>}, or to
+    make the transport of its body lose its connection, aborts the request
+    (FastCGI 1.0, section 5.4).
 
     A I{GET}, I{HEAD}, I{OPTIONS}, I{TRACE}, I{PUT} or I{DELETE} without a body
     is sent a second time, once, on a new connection, if it was sent on a

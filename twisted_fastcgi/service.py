@@ -14,7 +14,6 @@ import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from ipaddress import ip_address
-from itertools import count
 from threading import Thread
 from typing import TYPE_CHECKING, Any, cast
 
@@ -158,7 +157,8 @@ def passedBySystemd(reactor: Any) -> Iterator[str]:
 
     @param reactor: What they are to be listened on with.
     """
-    for index in count():
+    index = 0
+    while True:
         # What kind of a socket it is, the socket itself tells.
         description = f"systemd:domain=UNIX:index={index}"
         try:
@@ -166,6 +166,7 @@ def passedBySystemd(reactor: Any) -> Iterator[str]:
         except LookupError:
             return
         yield description
+        index += 1
 
 
 def nginxDirective(address: IAddress) -> str | None:
