@@ -401,6 +401,9 @@ def settled(server: Strained, before: Status) -> Status:
     return found
 
 
+_TRACEBACK = (" ", "Traceback ", "--- <exception caught here>")
+
+
 def _strangeLines(server: Strained) -> list[str]:
     """
     Find what the log has that it should not have: failures but those of the
@@ -409,11 +412,11 @@ def _strangeLines(server: Strained) -> list[str]:
     found = []
     for line in server.log.split("\n"):
         # The lines of a traceback are indented by a tab, and all of them but its
-        # last one by more.
+        # last one by more; old Twisted says in between where it was caught.
         inTraceback, text = line.startswith("\t"), line.removeprefix("\t")
         if not text.isprintable():
             found.append(f"the log has {line[:200]!r}")
-        elif inTraceback and not text.startswith((" ", "Traceback ")):
+        elif inTraceback and not text.startswith(_TRACEBACK):
             if text.strip() and "this page always fails" not in text:
                 found.append(text[:300])
     return found
