@@ -302,6 +302,23 @@ class InterfaceTests(ChannelTestCase):
             ],
         )
 
+    def test_age(self) -> None:
+        """
+        It tells when the request began, which is when its variables had come,
+        and for how long it has been in hand: on a clock that is set back never
+        less than nothing.
+        """
+        application = self.serve(later)
+        transport = self.exchange(begun()[:30])
+        self.advance(2)
+        transport.receive(begun()[30:])
+        self.advance(1.5)
+        transport.receive(wire.stdin(BODY))
+        channel = application.request.channel
+        self.assertEqual((channel.began, channel.age), (2, 1.5))
+        self.clock.rightNow = 0.0
+        self.assertEqual(channel.age, 0)
+
     def test_disconnecting(self) -> None:
         """
         It tells whether a response can still be sent.

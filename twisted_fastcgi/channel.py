@@ -120,6 +120,8 @@ class RequestChannel:
     @ivar factory: The same, if it keeps an access log.
     @ivar pairs: All variables in the order in which they came, repeated ones
         too.
+    @ivar began: When all of its variables had come, in seconds of the factory's
+        clock.
     @ivar length: The size of the body as it was told, in bytes, or L{None}.
     @ivar connected: Whether a response can still be sent.
     @ivar paused: Whether the application keeps the body waiting.
@@ -193,6 +195,7 @@ class RequestChannel:
         self.pairs = event.params
         self._variables = event.variables
         factory = connection.factory
+        self.began: float = factory.seconds()
         self.site = factory.site
         self.factory = factory.loggingSite
 
@@ -218,6 +221,15 @@ class RequestChannel:
         The role.
         """
         return self._event.role
+
+    @property
+    def age(self) -> float:
+        """
+        For how long it has been in hand, in seconds; 0 if the clock was set
+        back meanwhile.
+        """
+        seconds: float = self._connection.factory.seconds() - self.began
+        return max(seconds, 0.0)
 
     @property
     def persistent(self) -> bool:

@@ -708,6 +708,7 @@ class FastCGIFactory(ServerFactory):
     @ivar site: The L{Site<twisted.web.server.Site>} that is served.
     @ivar limits: What a peer may use up.
     @ivar reactor: Tells the time.
+    @ivar seconds: Tells the time, too, and at once.
     @ivar loggingSite: The same site, if it is to log each request.
     @ivar roles: The roles that are served.
     @ivar authorizerSite: What serves the role of an Authorizer, if it is not
@@ -754,6 +755,7 @@ class FastCGIFactory(ServerFactory):
 
             reactor = cast(IReactorTime, globalReactor)
         self.reactor = reactor
+        self.seconds = reactor.seconds
         self.limits = Limits() if limits is None else limits
         self.site, self.loggingSite = _sitesFor(resourceOrSite, mount, reactor)
         self.authorizerSite = _authorizerSite(authorizer, reactor)
