@@ -10,16 +10,21 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
+from collections.abc import Callable
 from io import BytesIO
+from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
 from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
+from twisted.web.http import CACHED
 from twisted.web.pages import notFound
-from twisted.web.resource import IResource, Resource
-from twisted.web.server import NOT_DONE_YET, Request, Site
+from twisted.web.resource import EncodingResourceWrapper, IResource, Resource
+from twisted.web.server import NOT_DONE_YET, GzipEncoderFactory, Request, Site
+from twisted.web.static import File
+from twisted.web.util import Redirect
 from zope.interface import alsoProvides, implementer
 
 from tests import wire
@@ -40,6 +45,13 @@ from twisted_fastcgi.records import Role
 
 #: What the role of an Authorizer lacks (FastCGI 1.0, section 6.3).
 LACKING = ("CONTENT_LENGTH", "PATH_INFO", "PATH_TRANSLATED", "SCRIPT_NAME")
+
+
+#: The ways in which a resource sets the status of its response.
+_WAYS: dict[str, Callable[[Any, int], object]] = {
+    "by its method": lambda request, code: request.setResponseCode(code),
+    "by hand": lambda request, code: setattr(request, "code", code),
+}
 
 
 def question(path: bytes = b"/a/b", keep: bool = True, **changes: Any) -> bytes:
@@ -134,30 +146,124 @@ class AuthorizerTests(AuthorizerTestCase):
         self.assertEqual(answer.status, status)
         self.assertTrue(answer.stdout.startswith(b"Status: "))
 
+    def askInRole(self, role: int, decision: Any, **changes: Any) -> Any:
+        """
+        Ask an authorizer in its role, or as a Responder.
+
+        @return: The answer.
+        """
+        if role == wire.AUTHORIZER:
+            return self.ask(decision, question(**changes)).response()
+        self.serve(AuthorizerResource(Authorizer(decision)))
+        return self.exchange(wire.request(wire.variables(**changes))).response()
+
     @table(
         {
-            f"{code}, role {role}": (code, role)
-            for code in (200, 204, 206, 299)
+            f"{code} set {way}, role {role}": (code, way, role)
+            for code in (200, 204, 206, 299, 304)
+            for way in _WAYS
             for role in (wire.AUTHORIZER, wire.RESPONDER)
         }
     )
-    def test_denyNeverAllows(self, code: int, role: int) -> None:
+    def test_denyNeverAllows(self, code: int, way: str, role: int) -> None:
         """
         A denial that says that all is well does not get through, in either
-        role: nginx takes any success for an allowance.
+        role: nginx takes any success for an allowance, and 304 says that what
+        a client has of the page is still good.
         """
 
         def render(request: Any) -> bytes:
-            request.setResponseCode(code)
+            _WAYS[way](request, code)
             return b"no"
 
-        decision = Deny(Application(render))
-        if role == wire.AUTHORIZER:
-            answer = self.ask(decision).response()
-        else:
-            self.serve(AuthorizerResource(Authorizer(decision)))
-            answer = self.exchange(wire.request(wire.variables())).response()
+        answer = self.askInRole(role, Deny(Application(render)))
         self.assertEqual((answer.status, answer.body), (403, b"no"))
+
+    @table(
+        {
+            f"{name}, role {role}": (name, value, role)
+            for name, value in {
+                "HTTP_IF_MODIFIED_SINCE": b"Fri, 01 Jan 2100 00:00:00 GMT",
+                "HTTP_IF_NONE_MATCH": b"*",
+                "HTTP_IF_MATCH": b'"other"',
+                "HTTP_IF_UNMODIFIED_SINCE": b"Thu, 01 Jan 1970 00:00:00 GMT",
+                "HTTP_RANGE": b"bytes=0-1",
+            }.items()
+            for role in (wire.AUTHORIZER, wire.RESPONDER)
+        }
+    )
+    def test_denyWhole(self, name: str, value: bytes, role: int) -> None:
+        """
+        What the client has already, and of what it wants a part, does not count
+        when it is refused: it gets the page as it is (RFC 9110, sections 13.2.1
+        and 14.2).
+        """
+        path = self.mktemp()
+        Path(path).write_bytes(b"keep out")
+
+        class Page(File):
+            def render_GET(self, request: Any) -> Any:
+                if request.setETag(b'"mine"') is CACHED:
+                    return b""
+                return super().render_GET(request)
+
+        answer = self.askInRole(role, Deny(Page(path)), **{name: value})
+        self.assertEqual((answer.status, answer.body), (403, b"keep out"))
+        self.assertIs(answer.header(b"Content-Range"), None)
+
+    @table({"Authorizer": (wire.AUTHORIZER,), "Responder": (wire.RESPONDER,)})
+    def test_denyElsewhere(self, role: int) -> None:
+        """
+        A denial may lead to another page, such as one to log in.
+        """
+        answer = self.askInRole(role, Deny(Redirect(b"/login")))
+        self.assertEqual(answer.status, 302)
+        self.assertEqual(answer.header(b"Location"), b"/login")
+
+    @table({"Authorizer": (wire.AUTHORIZER,), "Responder": (wire.RESPONDER,)})
+    def test_writesBefore(self, role: int) -> None:
+        """
+        An authorizer that begins a response before it decides lets nobody in.
+        """
+
+        def decide(request: Any) -> Deny:
+            request.write(b"well, ")
+            return Deny(Application(b"no"))
+
+        answer = self.askInRole(role, decide)
+        self.assertEqual((answer.status, answer.body), (403, b"well, no"))
+
+    def test_denyEncoded(self) -> None:
+        """
+        An encoder, which has a last piece to write when the response ends,
+        lets nobody in.
+        """
+
+        def render(request: Any) -> Any:
+            request.code = 200
+            request.finish()
+            return NOT_DONE_YET
+
+        authorizer = AuthorizerResource(Authorizer(Deny(Application(render))))
+        self.serve(EncodingResourceWrapper(authorizer, [GzipEncoderFactory()]))
+        data = wire.request(wire.variables(HTTP_ACCEPT_ENCODING=b"gzip"))
+        answer = self.exchange(data).response()
+        self.assertEqual(answer.status, 403)
+        self.assertEqual(answer.header(b"Content-Encoding"), b"gzip")
+
+    @table({"Authorizer": (wire.AUTHORIZER,), "Responder": (wire.RESPONDER,)})
+    def test_denyHead(self, role: int) -> None:
+        """
+        Nor does the answer to a HEAD request.
+        """
+
+        def render(request: Any) -> bytes:
+            request.code = 200
+            return b""
+
+        decision = Deny(Application(render))
+        answer = self.askInRole(role, decision, REQUEST_METHOD=b"HEAD")
+        self.assertEqual((answer.status, answer.body), (403, b""))
 
     def test_denyWithReason(self) -> None:
         """

@@ -31,6 +31,18 @@ Text: TypeAlias = bytes | str
 _NAME = re.compile(rb"[A-Z_][A-Z0-9_]*")
 _BROKEN = re.compile(rb"[\r\n\0]")
 
+#: The header fields by which a request wants no response, or a part of one, if
+#: all is well: they don't count when it is refused (RFC 9110, sections 13.2.1
+#: and 14.2).
+_CONDITIONS = (
+    b"If-Match",
+    b"If-Modified-Since",
+    b"If-None-Match",
+    b"If-Range",
+    b"If-Unmodified-Since",
+    b"Range",
+)
+
 
 @dataclass(frozen=True)
 class Allow:
@@ -62,8 +74,9 @@ class Deny:
     The request must not be served.
 
     @ivar response: What the client gets instead: a resource, which is rendered
-        for the request, with the status 403 unless it sets another; never with
-        one of success (2xx).
+        for the request, with the status 403 unless it sets another that
+        L{refuses}.  Header fields that would make that response conditional or
+        partial are taken from the request (RFC 9110, section 13.2.1).
     """
 
     response: IResource = field(default_factory=forbidden)
@@ -117,6 +130,7 @@ class AuthorizerResource(Resource):
         """
         gone: list[Failure] = []
         request.notifyFinish().addErrback(gone.append)
+        guard = _Guard(request)
 
         def failed(failure: Failure) -> None:
             # Nobody is there to be told; what was cancelled may say so.
@@ -125,14 +139,15 @@ class AuthorizerResource(Resource):
 
         work = maybeDeferred(self._authorizer.authorize, request)
         cancelOnDisconnect(request, work)
-        work.addCallback(self._answer, request).addErrback(failed)
+        work.addCallback(self._answer, request, guard).addErrback(failed)
         return NOT_DONE_YET
 
-    def _answer(self, decision: object, request: Any) -> None:
+    def _answer(self, decision: object, request: Any, guard: _Guard) -> None:
         """
         Send what was decided.
         """
         if isinstance(decision, Allow):
+            guard.allows = True
             if self._allowed is not None:
                 self._allowed()
             for name, value in decision.variables.items():
@@ -143,7 +158,8 @@ class AuthorizerResource(Resource):
             request.finish()
         elif isinstance(decision, Deny):
             request.setResponseCode(403)
-            _neverAllow(request)
+            for condition in _CONDITIONS:
+                request.requestHeaders.removeHeader(condition)
             request.render(decision.response)
         else:
             raise TypeError(
@@ -151,30 +167,61 @@ class AuthorizerResource(Resource):
             )
 
 
-def _neverAllow(request: Any) -> None:
+class _Guard:
     """
-    Keep a denial from getting a status that would be taken for the contrary:
-    for nginx it is any of success.
+    Keeps a response from letting the client in unless that was decided,
+    whoever has set its status, and in whatever way.
+
+    @ivar allows: Whether it was decided.
     """
-    setCode = request.setResponseCode
 
-    def deny(code: int, message: bytes | None = None) -> None:
-        if isSuccess(code):
-            setCode(403)
-        else:
-            setCode(code, message)
+    allows = False
 
-    request.setResponseCode = deny
+    def __init__(self, request: Any) -> None:
+        """
+        @param request: The request, which has no response yet.
+        """
+        self._request = request
+        self._write = request.write
+        self._finish = request.finish
+        request.write = self.write
+        request.finish = self.finish
+
+    def write(self, data: bytes) -> None:
+        """
+        Send a piece of the response, the first with its status.
+        """
+        self._check()
+        self._write(data)
+
+    def finish(self) -> None:
+        """
+        End the response.
+        """
+        self._check()
+        self._finish()
+
+    def _check(self) -> None:
+        """
+        See that a response that is no allowance is a refusal.
+        """
+        if not (self.allows or refuses(self._request.code)):
+            self._request.setResponseCode(403)
 
 
-def isSuccess(code: int) -> bool:
+def refuses(code: int) -> bool:
     """
-    Tell whether a status code says that all is well (RFC 9110, section 15.3).
+    Tell whether a status code refuses a request.
+
+    Those of success don't (RFC 9110, section 15.3): nginx lets the client in
+    for any of them.  304 doesn't: it says that the copy which the client has
+    of what it asked for is still good (section 15.4.5).  Other redirections
+    do, such as that to a page where the client can log in.
 
     @param code: The code.
     @return: Whether it does.
     """
-    return 200 <= code <= 299
+    return code >= 300 and code != 304
 
 
 class _Challenge(Resource):

@@ -17,7 +17,7 @@ from twisted.web.http_headers import Headers
 from zope.interface import Interface
 
 from twisted_fastcgi import cgi
-from twisted_fastcgi.authorizer import AuthorizerResource, isSuccess
+from twisted_fastcgi.authorizer import AuthorizerResource, refuses
 from twisted_fastcgi.channel import BAD_REQUEST, RequestChannel
 from twisted_fastcgi.errors import RemoteProtocolError
 from twisted_fastcgi.interfaces import IAuthorizer, IFilterResource
@@ -113,9 +113,9 @@ class AuthorizerChannel(RoleChannel):
     def _makeHead(self, code: int, reason: bytes, headers: Headers) -> bytes:
         """
         Make the header block, of no denial that would be taken for the
-        contrary.
+        contrary: what answers need not be an authorizer.
         """
-        if isSuccess(code) and not self._allowed:
+        if not (self._allowed or refuses(code)):
             code, reason = 403, b"Forbidden"
         return super()._makeHead(code, reason, headers)
 
