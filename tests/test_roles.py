@@ -19,6 +19,7 @@ from typing import Any
 from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionAborted
 from twisted.web.http import CACHED
 from twisted.web.pages import notFound
 from twisted.web.resource import EncodingResourceWrapper, IResource, Resource
@@ -504,30 +505,146 @@ class RoleTests(ServerTestCase):
 
     @table(
         {
-            "content": (lambda request, asked: request.content.read(),),
-            "fields of a form": (lambda request, asked: request.args.get(b"a"),),
-            "fails once": (lambda request, asked: asked[1:] or 1 / 0,),
+            f"{name}, role {role}": (look, role)
+            for name, look in {
+                "content": lambda request, asked: request.content.read(),
+                "fields of a form": lambda request, asked: request.args.get(b"a"),
+                "fails once": lambda request, asked: asked[1:] or 1 / 0,
+            }.items()
+            for role in (wire.AUTHORIZER, wire.FILTER)
         }
     )
-    def test_getChildAsks(self, look: Any) -> None:
+    def test_getChildAsks(self, look: Any, role: int) -> None:
         """
-        A resource that is no authorizer lets nobody in, whatever happens on the
-        way to it.
+        A resource that does not play the role is not asked, whatever happens
+        on the way to it: it lets nobody in, and filters nothing.
         """
-        asked = []
+        asked: list[bytes] = []
+        resource = Application(b"not yours")
 
         class Root(Resource):
             def getChild(self, name: bytes, request: Any) -> Any:
                 asked.append(name)
                 look(request, asked)
+                return resource
+
+        self.serve(Root(), roles=[role])
+        transport = self.exchange(*self.inRole(role), *self.inRole(role))
+        for answer in transport.responses():
+            self.assertEqual(answer.protocolStatus, wire.UNKNOWN_ROLE)
+            self.assertEqual(answer.status, 501)
+        self.assertEqual(len(transport.responses()), 2)
+        self.assertEqual(resource.requests, [])
+
+    def inRole(self, role: int) -> list[bytes]:
+        """
+        Build a POST in a role.
+        """
+        if role == wire.FILTER:
+            return filtering(b"a=b", b"file")
+        return [question(b"/a", REQUEST_METHOD=b"POST")]
+
+    @table({"Authorizer": (wire.AUTHORIZER,), "Filter": (wire.FILTER,)})
+    def test_getChildIsTold(self, role: int) -> None:
+        """
+        Whoever waits for the end of the request on the way to such a resource
+        is told of it, and what was kept of the request is closed.
+        """
+        ends: list[Any] = []
+        files: list[Any] = []
+
+        class Root(Resource):
+            def getChild(self, name: bytes, request: Any) -> Any:
+                request.notifyFinish().addErrback(ends.append)
+                files.append(request.content)
                 return Application(b"not yours")
 
-        self.serve(Root(), roles=[Role.AUTHORIZER])
-        data = question(b"/a", REQUEST_METHOD=b"POST")
-        answer = self.exchange(data).response()
-        rejected = answer.protocolStatus == wire.UNKNOWN_ROLE
-        self.assertEqual(answer.status, 501 if rejected else 403)
-        self.assertEqual(rejected, len(asked) == 1)
+        self.serve(Root(), roles=[role])
+        answer = self.exchange(*self.inRole(role)).response()
+        self.assertEqual(answer.protocolStatus, wire.UNKNOWN_ROLE)
+        self.assertTrue(all(each.check(ConnectionAborted) for each in ends))
+        self.assertTrue(ends)
+        self.assertEqual([file.closed for file in files], [True])
+
+    @table({"Authorizer": (wire.AUTHORIZER,), "Filter": (wire.FILTER,)})
+    def test_getChildWritesStderr(self, role: int) -> None:
+        """
+        When something was sent to the error log on the way, it is too late for
+        UNKNOWN_ROLE alone: the request gets a page that says the same.
+        """
+
+        class Root(Resource):
+            def getChild(self, name: bytes, request: Any) -> Any:
+                IFastCGIRequest(request).writeStderr(b"who asks?")
+                return Application(b"not yours")
+
+        self.serve(Root(), roles=[role])
+        answer = self.exchange(*self.inRole(role)).response()
+        self.assertEqual((answer.status, answer.stderr), (501, b"who asks?"))
+
+    @table(
+        {
+            f"{name}, role {role}": (answer, role)
+            for name, answer in {
+                "in part": lambda request: request.write(b"I do"),
+                "wholly": lambda request: request.finish(),
+            }.items()
+            for role in (wire.AUTHORIZER, wire.FILTER)
+        }
+    )
+    def test_getChildAnswers(self, answer: Any, role: int) -> None:
+        """
+        One who answers on the way to the resource lets nobody in, and only
+        does harm to that request.
+        """
+
+        class Root(Resource):
+            def getChild(self, name: bytes, request: Any) -> Any:
+                answer(request)
+                return Application(b"not yours")
+
+        self.serve(Root(), roles=[role])
+        transport = self.exchange(*self.inRole(role))
+        (given,) = transport.responses(unfinished=True)
+        self.assertEqual(given.status, 403 if role == wire.AUTHORIZER else 200)
+        self.assertEqual(transport.value().count(b"not yours"), 0)
+
+    def test_getChildAsksForAFilter(self) -> None:
+        """
+        A Filter is found by what is in the body, as soon as that is there.
+        """
+
+        class Root(Resource):
+            def getChild(self, name: bytes, request: Any) -> Any:
+                found = Filter if request.args.get(b"a") else Application
+                return found(lambda request: IFastCGIRequest(request).data.read())
+
+        self.serve(Root(), roles=[Role.FILTER])
+        form = b"application/x-www-form-urlencoded"
+        transport = self.exchange(
+            *filtering(b"a=b", b"file", CONTENT_TYPE=form),
+            *filtering(b"b=a", b"file", CONTENT_TYPE=form),
+        )
+        first, second = transport.responses()
+        self.assertEqual((first.status, first.body), (200, b"file"))
+        self.assertEqual(second.protocolStatus, wire.UNKNOWN_ROLE)
+
+    def test_getChildFindsAnEncoder(self) -> None:
+        """
+        What is found late may encode its responses, as any other.
+        """
+        filter = Filter(lambda request: b"encoded")
+        encoding = EncodingResourceWrapper(filter, [GzipEncoderFactory()])
+        alsoProvides(encoding, IFilterResource)
+
+        class Root(Resource):
+            def getChild(self, name: bytes, request: Any) -> Any:
+                return request.content.read() and encoding
+
+        self.serve(Root(), roles=[Role.FILTER])
+        pieces = filtering(b"body", b"file", HTTP_ACCEPT_ENCODING=b"gzip")
+        answer = self.exchange(*pieces).response()
+        self.assertEqual(answer.header(b"Content-Encoding"), b"gzip")
 
     def test_getChildAsksForAnAuthorizer(self) -> None:
         """

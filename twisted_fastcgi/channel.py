@@ -57,6 +57,7 @@ _SMALL = 4096
 
 BAD_REQUEST = "The web server sent a request that can't be understood."
 _LONG_PATH = "The path of the request has more parts than the server accepts."
+_UNKNOWN_ROLE = "The application does not serve requests of this role."
 _SHORT_BODY = "The request body ended before it was complete."
 _LARGE_BODY = "The request body is larger than the server accepts."
 _SLOW_BODY = "The request body did not arrive in time."
@@ -140,6 +141,7 @@ class RequestChannel:
     @ivar _heldBytes: The size of that.
     @ivar _delivered: Whether the application has it all.
     @ivar _started: Whether the response has begun.
+    @ivar _usesStderr: Whether anything was written to the error log.
     @ivar _head: The header block, while it waits for the body's first piece.
     @ivar _declared: The size of the response's body as its header tells.
     @ivar _sent: How much of that has been sent.
@@ -175,6 +177,7 @@ class RequestChannel:
     _heldBytes = 0
     _delivered = False
     _started = False
+    _usesStderr = False
     _head = b""
     _declared: int | None = None
     _sent = 0
@@ -275,6 +278,7 @@ class RequestChannel:
         @param data: What to send.
         """
         if self.connected:
+            self._usesStderr = True
             self._connection.writeStderr(data)
 
     # The request's way to the application
@@ -576,12 +580,16 @@ class RequestChannel:
 
     def rejectRole(self, reason: str) -> None:
         """
-        Answer the request with UNKNOWN_ROLE, before anybody has seen it.
+        Answer the request with UNKNOWN_ROLE; with 501 if something was written
+        already on the way to the resource.
 
         @param reason: A sentence for the log.
         """
-        self._request = None
-        self._over()
+        if self._started or self._usesStderr:
+            self.refuse(501, _UNKNOWN_ROLE, reason)
+            return
+        # Whoever was on the way to the resource may want to know.
+        self.disconnect(Failure(ConnectionAborted(reason)))
         self._connection.rejectRole(reason)
 
     def _respondToBadRequestAndDisconnect(self) -> None:

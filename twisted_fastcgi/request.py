@@ -291,7 +291,7 @@ class FastCGIRequest(Request):
             super().process()
             return
         try:
-            found = self._find() if self._found is None else self._found
+            found = self.find() if self._found is None else self._found
             # Nearly always the first look, which costs next to nothing, will do.
             if hasattr(found, "getEncoder") and _IEncodingResource.providedBy(found):
                 self._encoder = found.getEncoder(self)
@@ -299,9 +299,11 @@ class FastCGIRequest(Request):
         except BaseException:
             self.processingFailed(Failure())
 
-    def _find(self) -> Any:
+    def find(self) -> Any:
         """
-        Find the resource.
+        Find the resource by the path, from the root of the site on.
+
+        @return: The resource.
         """
         path = self.path
         self.site = site = self._fastcgi.site
@@ -339,7 +341,7 @@ class FastCGIRequest(Request):
             return None
         self._isEarly = self._fastcgi.hasBody
         try:
-            self._found = self._find()
+            self._found = self.find()
         except (_BodyWanted, Exception):
             self._found = None
         finally:

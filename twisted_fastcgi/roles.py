@@ -14,6 +14,7 @@ from tempfile import TemporaryFile
 from typing import Any, BinaryIO, cast
 
 from twisted.web.http_headers import Headers
+from twisted.web.server import NOT_DONE_YET
 from zope.interface import Interface
 
 from twisted_fastcgi import cgi
@@ -56,22 +57,72 @@ class RoleChannel(RequestChannel):
         Find the resource, and answer with UNKNOWN_ROLE unless it plays the
         role.
         """
-        found = self._request.findEarly(self._command, self._path, self._version)
-        # Without one, looking for it has failed, as it may once more.
-        if found is None or self.provides.providedBy(found):
-            self.found(found)
-            return
-        self.rejectRole(
-            f"role {self.role} is not served: {found!r} does not provide "
-            f"{self.provides.__name__}"
-        )
+        request = self._request
+        found = request.findEarly(self._command, self._path, self._version)
+        # On the way to it the request may have been answered.
+        if found is None and self.connected:
+            # It can't be told yet, or looking for it has failed, as it may
+            # once more.
+            request.useFound(_Later(self))
+            self.found()
+        elif self.connected and self.accept(found):
+            self.found()
 
-    def found(self, resource: Any) -> None:
+    def accept(self, resource: Any) -> bool:
         """
-        Go on with the resource that was found.
+        Have the resource that was found render the request, or answer with
+        UNKNOWN_ROLE if it does not play the role.
 
-        @param resource: What was found, if anything was.
+        @param resource: The resource.
+        @return: Whether it does.
         """
+        plays = self.provides.providedBy(resource)
+        if plays:
+            self._request.useFound(self.player(resource))
+        else:
+            self.rejectRole(
+                f"role {self.role} is not served: {resource!r} does not provide "
+                f"{self.provides.__name__}"
+            )
+        return plays
+
+    def player(self, resource: Any) -> Any:
+        """
+        Give what renders the request.
+
+        @param resource: The resource that was found, which plays the role.
+        @return: By default the same.
+        """
+        return resource
+
+    def found(self) -> None:
+        """
+        Go on, now that the resource is known as far as it can be.
+        """
+
+
+class _Later:
+    """
+    Stands for a resource that is to be found when the whole request is there.
+    """
+
+    def __init__(self, channel: RoleChannel) -> None:
+        """
+        @param channel: Accepts what is found, or does not.
+        """
+        self._channel = channel
+
+    def render(self, request: FastCGIRequest) -> int:
+        """
+        Find the resource.
+
+        @param request: The request.
+        @return: L{NOT_DONE_YET<twisted.web.server.NOT_DONE_YET>}.
+        """
+        found = request.find()
+        if self._channel.connected and self._channel.accept(found):
+            request.process()
+        return NOT_DONE_YET
 
 
 class AuthorizerChannel(RoleChannel):
@@ -94,14 +145,19 @@ class AuthorizerChannel(RoleChannel):
         if own is not None:
             self.site = own
 
-    def found(self, resource: Any) -> None:
+    def player(self, resource: Any) -> Any:
         """
-        Decide.
+        Give what renders the request.
 
-        @param resource: The authorizer, if one was found.
+        @param resource: The authorizer.
+        @return: Renders what that decides.
         """
-        if resource is not None:
-            self._request.useFound(AuthorizerResource(resource, self._allow))
+        return AuthorizerResource(resource, self._allow)
+
+    def found(self) -> None:
+        """
+        Decide: there is nothing that could be waited for.
+        """
         self.endBody()
 
     def _allow(self) -> None:
@@ -118,28 +174,6 @@ class AuthorizerChannel(RoleChannel):
         if not (self._allowed or refuses(code)):
             code, reason = 403, b"Forbidden"
         return super()._makeHead(code, reason, headers)
-
-    def respond(
-        self,
-        code: int,
-        reason: bytes,
-        headers: Headers,
-        mediaType: bytes | None,
-        body: bytes,
-    ) -> None:
-        """
-        Send a whole response, which did not come from an authorizer: there is
-        no short way for that.
-
-        @param code: The status code.
-        @param reason: The reason phrase.
-        @param headers: The header fields.
-        @param mediaType: Ignored.
-        @param body: The body.
-        """
-        self.writeHeaders(b"", b"%d" % code, reason, headers)
-        self.write(body)
-        self.requestDone(self._request)
 
 
 class FilterChannel(RoleChannel):
