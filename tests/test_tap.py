@@ -16,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from textwrap import dedent
 from typing import Any
+from unittest import SkipTest
 
 from twisted.application.service import IServiceCollection
 from twisted.internet.testing import MemoryReactorClock, StringTransport
@@ -582,6 +583,18 @@ class OtherOptionTests(TapMixin, SynchronousTestCase):
             "No such file or directory",
         )
 
+    def test_logFormat(self) -> None:
+        """
+        A format that is none, or is for no log, is refused.
+        """
+        message = self.refused("--logfile", self.mktemp(), "--log-format", "x")
+        self.assertEqual(message, "--log-format: 'x' is neither combined nor json")
+        for known in ("combined", "json"):
+            self.assertEqual(
+                self.refused("--log-format", known),
+                "--log-format: there is no --logfile",
+            )
+
     def test_help(self) -> None:
         """
         The help has all options with their defaults, and two examples.
@@ -598,6 +611,7 @@ class OtherOptionTests(TapMixin, SynchronousTestCase):
             "--resource-script=",
             "--mount=",
             "-l, --logfile=",
+            "--log-format=",
             "--display-tracebacks",
             "--add-header=",
             "--grace=",
@@ -695,6 +709,30 @@ class ServiceTests(SynchronousTestCase):
         self.hello("--logfile", path)
         self.assertIn('"GET /x HTTP/1.1" 200 ', Path(path).read_text())
         self.assertIsNone(serviceOf("-p", "unix:/x")._factory.loggingSite)
+
+    def test_logFormat(self) -> None:
+        """
+        The access log has lines in the format that is asked for.
+        """
+        for options, pattern in (
+            (["--log-format", "combined"], '^"192.*" - - '),
+            (["--log-format", "json"], '^{"time": '),
+            (["--log-format", "json", "--add-header", "X-Own: yes"], '^{"time": '),
+        ):
+            path = self.mktemp()
+            self.hello("--logfile", path, *options)
+            self.assertRegex(Path(path).read_text(), pattern)
+
+    def test_logOwner(self) -> None:
+        """
+        The access log belongs to whom C{twistd} makes the process.
+        """
+        if os.geteuid() != 0:
+            raise SkipTest("only root can become somebody else")
+        path = self.mktemp()
+        options = ServerOptions()
+        options.parseOptions(["--uid", "12", "fastcgi", "--logfile", path])
+        self.assertEqual(os.stat(path).st_uid, 12)
 
     def test_service(self) -> None:
         """

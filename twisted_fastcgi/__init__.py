@@ -18,6 +18,7 @@ from twisted_fastcgi._version import __version__
 
 if TYPE_CHECKING:
     from twisted_fastcgi.accelerated import AcceleratedFile
+    from twisted_fastcgi.accesslog import jsonLogFormatter
     from twisted_fastcgi.authorizer import (
         Allow,
         AuthorizerResource,
@@ -93,6 +94,7 @@ __all__ = [
     "WebServerConnection",
     "__version__",
     "cancelOnDisconnect",
+    "jsonLogFormatter",
 ]
 
 _homes = {
@@ -128,6 +130,7 @@ _homes = {
     "UnknownRole": "exchange",
     "WebServerConnection": "connection",
     "cancelOnDisconnect": "cancelling",
+    "jsonLogFormatter": "accesslog",
 }
 
 if not TYPE_CHECKING:  # A type checker shall complain of names that are not there.

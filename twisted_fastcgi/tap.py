@@ -21,10 +21,10 @@ from twisted.python.threadpool import ThreadPool
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 from twisted.web.resource import IResource
-from twisted.web.server import Request, Site
+from twisted.web.server import Request
 
 from twisted_fastcgi import applications
-from twisted_fastcgi.accesslog import combinedLogFormatter
+from twisted_fastcgi.accesslog import combinedLogFormatter, jsonLogFormatter
 from twisted_fastcgi.applications import ApplicationError
 from twisted_fastcgi.authorizer import AuthorizerResource
 from twisted_fastcgi.demo import DemoResource
@@ -34,6 +34,7 @@ from twisted_fastcgi.endpoints import (
     reopenStandardStreams,
 )
 from twisted_fastcgi.limitoptions import LIMIT_OPTIONS, limitsFrom
+from twisted_fastcgi.logfile import LoggingSite, openLog
 from twisted_fastcgi.mount import ROOT, mounted
 from twisted_fastcgi.peers import Peers, webServerPeers
 from twisted_fastcgi.request import FastCGIRequest
@@ -57,6 +58,8 @@ DEFAULT_THREADS = 20
 """
 How many threads a WSGI application has at the most.
 """
+
+_LOG_FORMATS = {"combined": combinedLogFormatter, "json": jsonLogFormatter}
 
 # So many wait for work from the beginning.
 _FEW_THREADS = 5
@@ -169,7 +172,15 @@ class Options(UsageOptions):
             "logfile",
             "l",
             None,
-            "The access log. [default: none, as the web server keeps one]",
+            "The access log, opened anew at SIGUSR1. [default: none, as the web "
+            "server keeps one]",
+        ],
+        [
+            "log-format",
+            None,
+            None,
+            "What --logfile has of each request: combined, the line that web servers "
+            "write, or json, an object on a line. [default: combined]",
         ],
         [
             "threads",
@@ -368,11 +379,15 @@ class Options(UsageOptions):
         return FastCGIWSGIResource(_reactor(), self["pool"], application)
 
     def _checkLogFile(self) -> None:
+        chosen = self["log-format"] or "combined"
+        if chosen not in _LOG_FORMATS:
+            raise UsageError(f"--log-format: {chosen!r} is neither combined nor json")
         if self["logfile"] is None:
+            if self["log-format"] is not None:
+                raise UsageError("--log-format: there is no --logfile")
             return
         try:
-            with open(self["logfile"], "ab"):
-                pass
+            os.close(openLog(self["logfile"], *self._futureOwner()))
         except OSError as error:
             message = f"--logfile: cannot write to {self['logfile']!r}"
             raise UsageError(f"{message}: {error.strerror}") from error
@@ -439,7 +454,7 @@ def _reactor() -> Any:
     return reactor
 
 
-class _HeaderSite(Site):
+class _HeaderSite(LoggingSite):
     """
     A site that adds header fields to all responses.
     """
@@ -510,12 +525,13 @@ def _makePreview(options: Options, factory: FastCGIFactory) -> IService:
 
 def _makeFactory(options: Options) -> FastCGIFactory:
     request = FastCGIRequest if options["pool"] is None else FastCGIWSGIRequest
-    makeSite = partial(_HeaderSite, options["headers"]) if options["headers"] else Site
+    headers = options["headers"]
+    makeSite = partial(_HeaderSite, headers) if headers else LoggingSite
     site = makeSite(
         options["root"],
         request,
         logPath=options["logfile"],
-        logFormatter=combinedLogFormatter,
+        logFormatter=_LOG_FORMATS[options["log-format"] or "combined"],
     )
     site.noisy = False
     site.displayTracebacks = bool(options["display-tracebacks"])
