@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,7 +24,7 @@ from twisted.python.usage import UsageError
 from twisted.web.resource import IResource
 from twisted.web.server import Request
 
-from twisted_fastcgi import applications
+from twisted_fastcgi import applications, snippets
 from twisted_fastcgi.accesslog import combinedLogFormatter, jsonLogFormatter
 from twisted_fastcgi.applications import ApplicationError
 from twisted_fastcgi.authorizer import AuthorizerResource
@@ -37,6 +38,7 @@ from twisted_fastcgi.limitoptions import LIMIT_OPTIONS, limitsFrom
 from twisted_fastcgi.logfile import LoggingSite, openLog
 from twisted_fastcgi.mount import ROOT, mounted
 from twisted_fastcgi.peers import Peers, webServerPeers
+from twisted_fastcgi.places import NoSnippet
 from twisted_fastcgi.request import FastCGIRequest
 from twisted_fastcgi.server import FastCGIFactory
 from twisted_fastcgi.service import (
@@ -206,6 +208,14 @@ class Options(UsageOptions):
             "without a web server. Its requests are FastCGI records within this "
             "process; without --port nothing else listens. [default: nowhere]",
         ],
+        [
+            snippets.OPTION,
+            None,
+            None,
+            "Print the configuration of another program that goes with the other "
+            f"options, and exit: {', '.join(snippets.SNIPPETS)}. The application is "
+            "loaded as it would be to serve it. [default: serve]",
+        ],
     )
 
     def __init__(self) -> None:
@@ -220,6 +230,16 @@ class Options(UsageOptions):
         self["headers"] = []
         self["pool"] = None
         self["ports"] = []
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """
+        Read the command line.
+
+        @param options: Its words after C{fastcgi}.
+        @raise UsageError: If something cannot be used.
+        """
+        self._words = sys.argv[1:] if options is None else options
+        super().parseOptions(options)
 
     def getUsage(self, width: int | None = None) -> str:
         """
@@ -331,15 +351,43 @@ class Options(UsageOptions):
         reopenStandardStreams()
         # The runners print the usage with every error, and it is long.
         self._brief = True
+        self._checkSnippet()
         self["decides"] = self._loadAuthorizer()
         root = self._loadRoot()
         self["registry"] = getattr(root, "registry", None)
         self["root"] = self._mount(root)
-        self._checkLogFile()
         self["peers"] = self._parsePeers()
+        self._printSnippet()
+        self._checkLogFile()
         self["endpoints"] = list(self._parsePorts())
         self["preview"] = self._parsePreview()
         self._brief = False
+
+    def _checkSnippet(self) -> None:
+        try:
+            snippets.known(self[snippets.OPTION] or snippets.SNIPPETS[0])
+        except NoSnippet as error:
+            raise UsageError(f"--{snippets.OPTION}: {error}") from error
+
+    def _printSnippet(self) -> None:
+        """
+        Print what was asked for, if so, and exit: nothing is opened for that.
+        """
+        name = self[snippets.OPTION]
+        if name is None:
+            return
+        if not self["ports"] and self["preview"] is None:
+            self["ports"].append(DEFAULT_PORT)
+        for port in self["ports"]:
+            # Whoever passes a socket has not done so yet.
+            if not port.startswith(("fcgi:", "systemd:")):
+                _parseEndpoint("port", port)
+        self._parsePreview()
+        try:
+            print(end=snippets.snippet(name, self, self._words))
+        except NoSnippet as error:
+            raise UsageError(f"--{snippets.OPTION}: {error}") from error
+        raise SystemExit(0)
 
     def _mount(self, root: IResource) -> IResource:
         try:

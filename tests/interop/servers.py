@@ -84,6 +84,7 @@ class WebServer:
     @ivar software: What it calls itself, in small letters.
     @ivar arguments: Its arguments, for running in the foreground: templates.
     @ivar recipe: The configuration, a path below C{docs/deploy}.
+    @ivar text: What stands in the recipe, if that is made for the test.
     @ivar replaced: What stands in the recipe, and a template for what to put in
         its place.
     @ivar harness: What includes the recipe, a template, its path below this
@@ -130,6 +131,7 @@ class WebServer:
     needs: Sequence[str] = ()
     wrapper: Sequence[str] = ()
     scripts: Sequence[str] = ()
+    text: str = ""
     software: str = ""
     mount: str = "/"
     spawns: bool = False
@@ -349,7 +351,7 @@ def replaced(server: WebServer, fill: Callable[[str], str]) -> list[str]:
     @param fill: Makes text of a template.
     @raise AssertionError: If something that should be replaced is not there.
     """
-    texts = [path.read_text() for path in _files(server)]
+    texts = [server.text] if server.text else [p.read_text() for p in _files(server)]
     for plain, template in server.replaced.items():
         found = any(plain in text for text in texts)
         assert found, f"there is no {plain!r} in {server.recipe}"
