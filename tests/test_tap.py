@@ -619,6 +619,7 @@ class OtherOptionTests(TapMixin, SynchronousTestCase):
             "--authorizer=",
             "--preview=",
             "--preview-anywhere",
+            "--print-config=",
             *(f"--{option.name}=" for option in LIMIT_OPTIONS),
         )
         for option in options:

@@ -140,19 +140,15 @@ def _program(runner: Any) -> list[str]:
     Tell what was started, with what was said to it before C{fastcgi}.
     """
     path = os.path.abspath(sys.argv[0])
-    name = os.path.basename(path)
-    if name == "__main__.py":
-        program = [sys.executable, "-m", os.path.basename(os.path.dirname(path))]
-    elif name in ("twist", "twistd"):
+    folder, name = os.path.split(path)
+    daemonises = not runner or "nodaemon" in runner
+    program = [os.path.join(sysconfig.get_path("scripts"), "twistd")]
+    if runner and name == "__main__.py":
+        program = [sys.executable, "-m", os.path.basename(folder)]
+    elif runner and name in ("twist", "twistd"):
         program = [path]
-    else:
-        program = [os.path.join(sysconfig.get_path("scripts"), "twistd")]
-    foreground = ["--nodaemon", "--pidfile="] if _daemonises(runner) else []
+    foreground = ["--nodaemon", "--pidfile="] if daemonises else []
     return [*program, *foreground, *_runnerWords(runner, without=_USER | _SETTLED)]
-
-
-def _daemonises(runner: Any) -> bool:
-    return "nodaemon" in runner
 
 
 def _runnerWords(runner: Any, **which: Container[str]) -> list[str]:

@@ -98,7 +98,11 @@ Examples:
   twist fastcgi --preview tcp:8080:interface=127.0.0.1 --resource mymodule.root
       shows an application in a browser at http://127.0.0.1:8080/.
 
-Configuration files for web servers, and what works with which: docs/deploy/.
+  twist fastcgi --port unix:/run/app.sock --resource mymodule.root \\
+          --print-config nginx
+      prints what nginx has to be told.
+
+What works with which web server: docs/deploy/.
 """
 
 _SEE_HELP = 'The options are listed by "fastcgi --help".\n'

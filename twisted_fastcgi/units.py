@@ -7,6 +7,7 @@ Configurations of programs that start a server, and start it again when it ends.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shlex
@@ -28,7 +29,7 @@ _PLAIN_WORD = re.compile(r"[A-Za-z0-9/._+=:,@~-]+")
 
 
 def _patience(plan: Plan) -> int:
-    return int(plan.grace) + _SPARE
+    return math.ceil(plan.grace) + _SPARE
 
 
 def _command(plan: Plan, *user: str) -> list[str]:

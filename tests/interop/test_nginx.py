@@ -81,10 +81,10 @@ class StreamingNginxTests(EndToEnd, TestCase):
 
 class TCPNginxTests(EndToEnd, TestCase):
     """
-    nginx that does both, and reaches the application by TCP.
+    nginx that keeps its connections, and reaches the application by TCP.
     """
 
-    server = _nginx("nginx, TCP", "tcp", keeps=True, passes=True)
+    server = _nginx("nginx, TCP", "tcp", keeps=True)
 
 
 class PrefixedNginxTests(Mounted, TestCase):

@@ -8,13 +8,21 @@ server or process manager started with its answer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import re
+import shlex
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from http.client import HTTPConnection
+from pathlib import Path
+from threading import Event
+from time import monotonic
 from typing import Any
 
 from twisted.internet.threads import deferToThread
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.interop import (
     test_apache,
@@ -25,7 +33,9 @@ from tests.interop import (
     test_nginx,
 )
 from tests.interop.servers import Running, WebServer, freePort, webServerFor
-from tests.programs import PATIENCE, ROOT, SCRIPTS, output, program
+from tests.interop.test_spawners import AS_SYSTEMD, TWISTD, SpawnerMixin
+from tests.programs import PATIENCE, ROOT, SCRIPTS, ask, output, program
+from twisted_fastcgi.places import SOCKET
 
 #: How each web server is run, and what is replaced in what is printed for it:
 #: where it listens, and the folder of files that all have.
@@ -85,7 +95,7 @@ async def printed(name: str, options: str) -> str:
     return await deferToThread(output, command.split(), ROOT)
 
 
-def ask(port: Any, path: str, body: bytes = b"", source: str = "127.0.0.1") -> Any:
+def get(port: Any, path: str, body: bytes = b"", source: str = "127.0.0.1") -> Any:
     """
     Ask a web server, in a thread.
 
@@ -137,7 +147,7 @@ class WebServerMixin:
         """
         Ask the web server.
         """
-        return await deferToThread(ask, self.port, path, *arguments)
+        return await deferToThread(get, self.port, path, *arguments)
 
     async def test_unix(self: Any) -> None:
         """
@@ -233,3 +243,119 @@ class H2OTests(WebServerMixin, TestCase):
     """
 
     name = "h2o"
+
+
+#: A header field with what means something to shells, supervisor and systemd.
+ODD = "50% of $HOME; {a} # 'b' \"c\" \\d ;e"
+
+
+class SpawnerTests(SpawnerMixin, SynchronousTestCase):
+    """
+    Process managers.
+    """
+
+    def printed(self, name: str, *options: str) -> str:
+        """
+        Ask C{twistd fastcgi} for a configuration, in the folder of the application.
+        """
+        words = ("--resource", "hello.Hello", "--add-header", f"X-Odd: {ODD}")
+        return output(
+            [TWISTD, "fastcgi", *options, *words, "--print-config", name], self.folder
+        )
+
+    def assertOdd(self) -> None:
+        """
+        See that the application was started with the very options.
+        """
+        self.assertIn(f"X-Odd: {ODD}\r\n".encode(), ask(self.path))
+
+    @contextmanager
+    def supervised(self, text: str) -> Iterator[None]:
+        """
+        Run supervisor with a configuration.
+        """
+        supervisord = program("supervisord")
+        recipe = self.folder / "app.conf"
+        recipe.write_text(text)
+        template = Path(__file__).with_name("supervisor") / "supervisord.conf"
+        whole = template.read_text().replace("@FOLDER@", str(self.folder))
+        configuration = self.folder / "supervisord.conf"
+        configuration.write_text(whole.replace("@RECIPE@", str(recipe)))
+        command = [supervisord, "-c", configuration]
+        with self.running(command, ["entered RUNNING state"]):
+            # What supervisor calls running may still be starting.
+            deadline = monotonic() + PATIENCE
+            while not os.path.exists(self.path):
+                self.assertLess(monotonic(), deadline)
+                Event().wait(0.02)
+            yield
+
+    def test_supervisor(self) -> None:
+        """
+        supervisor runs the application, which makes its socket.
+        """
+        text = self.printed("supervisor", "--port", f"unix:{self.path}:mode=660")
+        with self.supervised(text):
+            self.assertOdd()
+            self.assertAccess()
+
+    def test_supervisorSocket(self) -> None:
+        """
+        supervisor makes the socket.
+        """
+        text = self.printed("supervisor", "--port", "fcgi:")
+        text = text.replace(SOCKET, self.path)
+        if os.geteuid():
+            text = text.replace("socket_owner=", ";")
+        with self.supervised(text):
+            self.assertOdd()
+            self.assertAccess()
+
+    def units(self, text: str) -> list[Path]:
+        """
+        Write the units that are printed to files of theirs, and have systemd look
+        at them.
+        """
+        analyze = program("systemd-analyze")
+        files = re.split(r"^# /etc/systemd/system/(\S+)\n", text, flags=re.M)[1:]
+        made = []
+        for name, content in zip(files[::2], files[1::2], strict=True):
+            made.append(self.folder / name)
+            made[-1].write_text(content.replace(SOCKET, self.path))
+        said = output([analyze, "verify", "--man=no", "--recursive-errors=no", *made])
+        self.assertEqual(said, "")
+        return made
+
+    def command(self, unit: Path) -> list[str]:
+        """
+        Read the command of a service as systemd does: specifiers and variables,
+        then words.
+        """
+        (line,) = re.findall("^ExecStart=(.*)$", unit.read_text(), re.M)
+        return shlex.split(line.replace("%%", "%").replace("$$", "$"))
+
+    def test_systemd(self) -> None:
+        """
+        systemd understands the service, and its command makes the socket.
+        """
+        text = self.printed("systemd", "--port", f"unix:{self.path}:mode=660")
+        (service,) = self.units(text)
+        with self.running(self.command(service)):
+            self.assertOdd()
+            self.assertAccess()
+
+    def test_systemdSocket(self) -> None:
+        """
+        systemd understands both units, and the command takes a socket that it
+        is passed.
+        """
+        port = "systemd:domain=UNIX:index=0"
+        unit, service = self.units(self.printed("systemd", "--port", port))
+        self.assertEqual((unit.name, service.name), ("app.socket", "app.service"))
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(self.path)
+            listening.listen()
+            command = ["/bin/sh", "-c", AS_SYSTEMD, "sh", *self.command(service)]
+            passed = {"LISTEN_FDS": "1", "LISTEN_FDNAMES": "app.socket"}
+            with self.running(command, stdin=listening, **passed):
+                self.assertOdd()
