@@ -157,6 +157,18 @@ class CancelTests(ServerTestCase):
             cancelOnDisconnect(application.request, work).addBoth(self.end)
             self.assertEqual(self.ends, expected)
 
+    def test_finishedAndGone(self) -> None:
+        """
+        It is not cancelled when the client has left after the response was
+        finished, but before it had all of it: over HTTP/2 the request is told
+        of that, too.
+        """
+        application = Application(lambda request: b"done")
+        self.overHTTP(application)
+        application.request.connectionLost(Failure(ConnectionDone()))
+        cancelOnDisconnect(application.request, self.waiting).addBoth(self.end)
+        self.assertEqual(self.ends, [])
+
     @table(
         {
             f"{kind}, {how}": (kind, how)

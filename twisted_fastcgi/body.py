@@ -49,9 +49,9 @@ class BodyTransport:
         """
         Give a piece of the body to the protocol, unless that wants no more.
 
-        @param data: The piece.
+        @param data: The piece; none comes after the end.
         """
-        if not (self.disconnecting or self.closed):
+        if not self.disconnecting:
             self._protocol.dataReceived(data)
 
     def done(self) -> None:

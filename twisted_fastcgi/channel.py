@@ -457,9 +457,8 @@ class RequestChannel:
         Note that the body has ended, and let the application have the request
         as soon as it wants it.
         """
-        if self.bodyDone or (self.length is not None and self._endsShort()):
-            return
-        self._finishBody()
+        if not (self.bodyDone or self._endsShort()):
+            self._finishBody()
 
     def _endsShort(self) -> bool:
         """
