@@ -70,7 +70,7 @@ class Download(Resource):
 @implementer(IPushProducer)
 class Producer:
     """
-    Writes as long as it may.
+    A push producer as good as others: it writes as long as it may.
     """
 
     def __init__(self, request: Request, size: int) -> None:
@@ -83,14 +83,27 @@ class Producer:
         Go on until it is enough for now, or all.
         """
         self._paused = False
-        while self._left and not self._paused:
-            piece = _PIECE if self._left >= len(_PIECE) else _PIECE[: self._left]
+        while self._left and not self.waiting:
+            piece = self.next()[: self._left]
             self._left -= len(piece)
             self._request.write(piece)
         if not self._left and not self._paused:
             self._paused = True
             self._request.unregisterProducer()
             self._request.finish()
+
+    @property
+    def waiting(self) -> bool:
+        """
+        Whether it stops writing for now.
+        """
+        return self._paused
+
+    def next(self) -> bytes:
+        """
+        Make the next piece, which is too large at the end.
+        """
+        return _PIECE
 
     def pauseProducing(self) -> None:
         """

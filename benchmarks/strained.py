@@ -17,15 +17,14 @@ from collections import Counter
 from itertools import count
 from typing import Any
 
+from apps import Producer, Upload
 from machine import memory
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IPushProducer
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
-from zope.interface import implementer
 
 from twisted_fastcgi import IFastCGIRequest
 
@@ -64,57 +63,28 @@ if DISK in os.environ:
     )
 
 
-@implementer(IPushProducer)
-class Producer:
+class Numbered(Producer):
     """
-    A push producer of numbered pieces, as good as others.
-
-    @ivar heeds: Whether it stops when it is told to pause.
+    One whose pieces begin with their numbers.
     """
-
-    heeds = True
 
     def __init__(self, request: Request, size: int) -> None:
-        self._request = request
-        self._left = size
+        super().__init__(request, size)
         self._numbers = count()
-        self._paused = False
 
-    def resumeProducing(self) -> None:
+    def next(self) -> bytes:
         """
-        Go on.
+        Make the next piece.
         """
-        self._paused = False
-        while self._left and not (self._paused and self.heeds):
-            piece = b"%016d" % next(self._numbers) * (PIECE // 16)
-            piece = piece[: self._left]
-            self._left -= len(piece)
-            self._request.write(piece)
-        if not self._left and not self._paused:
-            self._paused = True
-            self._request.unregisterProducer()
-            self._request.finish()
-
-    def pauseProducing(self) -> None:
-        """
-        Wait.
-        """
-        self._paused = True
-
-    def stopProducing(self) -> None:
-        """
-        Give up.
-        """
-        self._paused = True
-        self._left = 0
+        return b"%016d" % next(self._numbers) * (PIECE // 16)
 
 
-class Heedless(Producer):
+class Heedless(Numbered):
     """
     One that goes on when it is told to pause.
     """
 
-    heeds = False
+    waiting = False
 
 
 class Download(Resource):
@@ -140,20 +110,6 @@ class Download(Resource):
         request.registerProducer(producer, True)
         producer.resumeProducing()
         return NOT_DONE_YET
-
-
-class Upload(Resource):
-    """
-    Tells the size of the request's body.
-    """
-
-    isLeaf = True
-
-    def render_POST(self, request: Request) -> bytes:
-        """
-        Render it.
-        """
-        return b"%d" % request.content.seek(0, os.SEEK_END)
 
 
 class Later(Resource):
@@ -274,8 +230,8 @@ class Root(Resource):
     def __init__(self) -> None:
         super().__init__()
         for name, page in {
-            "download": Download(Producer),
-            "endless": Download(Producer, length=False),
+            "download": Download(Numbered),
+            "endless": Download(Numbered, length=False),
             "heedless": Download(Heedless),
             "upload": Upload(),
             "later": Later(),

@@ -24,6 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from machine import memory
+from servers import freePort
 
 _MEBI = 1 << 20
 
@@ -102,16 +103,6 @@ def _listens(address: Any) -> bool:
         return connection.connect_ex(address) == 0
 
 
-def _freePort() -> int:
-    """
-    Find a port that nobody listens on.
-    """
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port: int = listening.getsockname()[1]
-    return port
-
-
 def _upload(port: int, mebibytes: int) -> None:
     """
     Upload something, and see that all of it has come.
@@ -156,7 +147,7 @@ def main() -> int:
     mebibytes = parser.parse_args().mebibytes
     nginx = which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     with TemporaryDirectory(prefix="upload-") as name:
-        folder, port = Path(name), _freePort()
+        folder, port = Path(name), freePort()
         folder.chmod(0o711)
         path = f"{folder}/app.sock"
         configuration = folder / "nginx.conf"
