@@ -116,14 +116,36 @@ def splitPairs(
     return found
 
 
-class ApplicationModel:
+class Model:
+    """
+    What a machine has to make of records.
+
+    @ivar failed: Whether the connection can't be read any further.
+    """
+
+    failed = False
+
+    def record(self, sent: Arrived) -> list[Outcome]:
+        """
+        Take a record.
+
+        @return: What comes out, at most one thing.
+        """
+        outcome = None if self.failed else self._record(sent)
+        self.failed = self.failed or outcome == FAILED
+        return [FAILED] if self.failed else [outcome] if outcome else []
+
+    def _record(self, sent: Arrived) -> Outcome | None:
+        raise NotImplementedError
+
+
+class ApplicationModel(Model):
     """
     What L{ApplicationConnection
     <twisted_fastcgi.connection.ApplicationConnection>} has to do.
 
     @ivar requestId: The id of the request in hand, 0 if there is none.
     @ivar streams: The streams that are still to come of it.
-    @ivar failed: Whether the connection can't be read any further.
     @ivar keeps: Whether all requests so far wanted the connection to be kept.
     @ivar refusing: Whether new requests are refused.
     """
@@ -135,7 +157,6 @@ class ApplicationModel:
         self.roles = roles
         self.requestId = 0
         self.streams: list[int] = []
-        self.failed = False
         self.keeps = True
         self.refusing = False
         self._role = 0
@@ -176,16 +197,6 @@ class ApplicationModel:
         self.requestId = 0
 
     # What the web server does
-
-    def record(self, sent: Arrived) -> list[Outcome]:
-        """
-        Take a record.
-
-        @return: What comes out, at most one thing.
-        """
-        outcome = None if self.failed else self._record(sent)
-        self.failed = self.failed or outcome == FAILED
-        return [FAILED] if self.failed else [outcome] if outcome else []
 
     def _record(self, sent: Arrived) -> Outcome | None:
         if sent.version != 1:
@@ -273,18 +284,16 @@ class ApplicationModel:
         return ("rejected", requestId, status, wire.REQUEST_COMPLETE)
 
 
-class WebServerModel:
+class WebServerModel(Model):
     """
     What L{WebServerConnection<twisted_fastcgi.connection.WebServerConnection>}
     has to make of records.
 
     @ivar requestId: The id of the request in hand, 0 if there is none.
-    @ivar failed: Whether the connection can't be read any further.
     """
 
     def __init__(self) -> None:
         self.requestId = 0
-        self.failed = False
         self._closed: list[int] = []
         self._asked = 0
 
@@ -300,16 +309,6 @@ class WebServerModel:
         Send GET_VALUES.
         """
         self._asked += 1
-
-    def record(self, sent: Arrived) -> list[Outcome]:
-        """
-        Take a record.
-
-        @return: What comes out, at most one thing.
-        """
-        outcome = None if self.failed else self._record(sent)
-        self.failed = self.failed or outcome == FAILED
-        return [FAILED] if self.failed else [outcome] if outcome else []
 
     def _record(self, sent: Arrived) -> Outcome | None:
         if sent.version != 1:

@@ -46,14 +46,17 @@ def environment(**changes: str) -> dict[str, str]:
     return {**kept, **changes}
 
 
-def output(command: Sequence[object], cwd: Path | str = "/", **changes: str) -> str:
+def ran(
+    command: Sequence[object], cwd: Path | str = "/", **changes: str
+) -> subprocess.CompletedProcess[str]:
     """
-    Run a program to its end.
+    Run a program to its end, whatever that is.
 
-    @return: What it has written to its standard output and error.
-    @raise AssertionError: If it fails.
+    @param changes: Variables of its environment.
+    @return: What it has written to its standard output and error, as the
+        former, and its exit status.
     """
-    done = subprocess.run(
+    return subprocess.run(
         list(map(str, command)),
         cwd=cwd,
         env=environment(**changes),
@@ -63,6 +66,16 @@ def output(command: Sequence[object], cwd: Path | str = "/", **changes: str) -> 
         text=True,
         timeout=PATIENCE,
     )
+
+
+def output(command: Sequence[object], cwd: Path | str = "/", **changes: str) -> str:
+    """
+    Run a program to its end.
+
+    @return: What it has written to its standard output and error.
+    @raise AssertionError: If it fails.
+    """
+    done = ran(command, cwd, **changes)
     assert done.returncode == 0, f"{command} failed:\n{done.stdout}"
     return done.stdout
 

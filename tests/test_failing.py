@@ -139,6 +139,15 @@ class FailingTests(ServerTestCase):
     All ways to fail, on connections of both kinds.
     """
 
+    def serveBy(self, kind: type[Request], application: Application) -> None:
+        """
+        Serve requests of a kind of one's own.
+
+        @param kind: What that is derived from.
+        """
+        mine = type("Mine", (kind,), {})
+        self.serve(Site(application, requestFactory=mine, reactor=self.clock))
+
     def fails(
         self, way: Fail, kind: type[Request], declared: int | None, keep: bool
     ) -> ServerTransport:
@@ -155,8 +164,7 @@ class FailingTests(ServerTestCase):
             return way(request)
 
         application = Application(render)
-        mine = type("Mine", (kind,), {})
-        self.serve(Site(application, requestFactory=mine, reactor=self.clock))
+        self.serveBy(kind, application)
         transport = self.connect()
         transport.receive(wire.request(wire.variables(), keep=keep))
         request = application.request
@@ -281,8 +289,7 @@ class FailingTests(ServerTestCase):
         the connection lives on.
         """
         application = Application(raises)
-        mine = type("Mine", (kind,), {})
-        self.serve(Site(application, requestFactory=mine, reactor=self.clock))
+        self.serveBy(kind, application)
         transport = self.exchange(wire.request(wire.variables()))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         answer = transport.response()
@@ -305,9 +312,7 @@ class FailingTests(ServerTestCase):
             request.finish()
             return NOT_DONE_YET
 
-        mine = type("Mine", (kind,), {})
-        site = Site(Application(render), requestFactory=mine, reactor=self.clock)
-        self.serve(site)
+        self.serveBy(kind, Application(render))
         answer = self.exchange(wire.request(wire.variables())).response()
         self.assertEqual((answer.status, answer.body), (200, HALF * 2))
 
@@ -322,9 +327,7 @@ class FailingTests(ServerTestCase):
             request.finish()
             return NOT_DONE_YET
 
-        mine = type("Mine", (Request,), {})
-        site = Site(Application(render), requestFactory=mine, reactor=self.clock)
-        self.serve(site)
+        self.serveBy(Request, Application(render))
         transport = self.exchange(wire.request(wire.variables()))
         answer = transport.response()
         self.assertEqual((answer.status, answer.body), (500, HALF))

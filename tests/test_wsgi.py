@@ -922,6 +922,24 @@ class FailureTests(WSGITestCase):
         bad.close()
 
 
+def endless(closed: Event) -> Any:
+    """
+    Make an application that gives more and more.
+
+    @param closed: Is set when it is closed.
+    """
+
+    def streams(environ: dict[str, Any], start: Any) -> Iterator[bytes]:
+        start("200 OK", [])
+        try:
+            while True:
+                yield bytes(AHEAD)
+        finally:
+            closed.set()
+
+    return streams
+
+
 class ThreadTests(WSGITestCase):
     """
     What needs threads to be seen.
@@ -932,6 +950,15 @@ class ThreadTests(WSGITestCase):
         self.real = RealThreads()
         self.threads: Any = self.real
         self.addCleanup(self.real.pool.stop)
+
+    def stalled(self, application: Any, **options: Any) -> ServerTransport:
+        """
+        Ask an application for something, and don't read the answer.
+        """
+        self.serve(self.resource(application))
+        transport = self.connect(ServerTransport(stalled=True, **options))
+        transport.receive(wire.request(wire.variables()))
+        return transport
 
     def test_backPressure(self) -> None:
         """
@@ -953,9 +980,7 @@ class ThreadTests(WSGITestCase):
             finally:
                 closed.set()
 
-        self.serve(self.resource(streams))
-        transport = self.connect(ServerTransport(stalled=True))
-        transport.receive(wire.request(wire.variables()))
+        transport = self.stalled(streams)
         self.real.runUntil(lambda: transport.unsent > transport.bufferSize)
         self.assertTrue(self.real.calls.empty())
         self.assertLessEqual(given, transport.unsent + AHEAD)
@@ -976,9 +1001,7 @@ class ThreadTests(WSGITestCase):
             for _ in range(4):
                 yield bytes(AHEAD)
 
-        self.serve(self.resource(streams))
-        transport = self.connect(ServerTransport(stalled=True, bufferSize=8 * AHEAD))
-        transport.receive(wire.request(wire.variables()))
+        transport = self.stalled(streams, bufferSize=8 * AHEAD)
         self.real.turn()
         self.real.runUntil(lambda: transport.responses(unfinished=True)[0].ended)
         self.assertEqual(len(transport.response().body), 4 * AHEAD)
@@ -989,18 +1012,7 @@ class ThreadTests(WSGITestCase):
         An application that waits is let go when the web server leaves.
         """
         closed = Event()
-
-        def streams(environ: dict[str, Any], start: Any) -> Iterator[bytes]:
-            start("200 OK", [])
-            try:
-                while True:
-                    yield bytes(AHEAD)
-            finally:
-                closed.set()
-
-        self.serve(self.resource(streams))
-        transport = self.connect(ServerTransport(stalled=True))
-        transport.receive(wire.request(wire.variables()))
+        transport = self.stalled(endless(closed))
         self.real.runUntil(lambda: transport.unsent > transport.bufferSize)
         if how == "close":
             transport.close()
@@ -1047,17 +1059,9 @@ class ThreadTests(WSGITestCase):
                     again.set()
                 return super().wait(timeout)
 
-        def streams(environ: dict[str, Any], start: Any) -> Iterator[bytes]:
-            start("200 OK", [])
-            try:
-                while True:
-                    yield bytes(AHEAD)
-            finally:
-                closed.set()
-
         self.patch(wsgi, "_PATIENCE", 0.001)
         self.patch(wsgi, "Event", Room)
-        self.serve(self.resource(streams))
+        self.serve(self.resource(endless(closed)))
         transport = self.exchange(wire.request(wire.variables()))
         self.assertTrue(again.wait(PATIENCE))
         transport.close()

@@ -252,19 +252,30 @@ async def application(mount: str = "/") -> Running:
 
     @param mount: Where the application is.
     """
-    if mount not in _started:
+    return await served(
+        "--mount", mount, "--resource", "tests.interop.application.root"
+    )
+
+
+async def served(*options: str) -> Running:
+    """
+    Run C{twistd fastcgi} with these options, by TCP and by a Unix socket, if
+    that is not yet done.
+    """
+    key = " ".join(options)
+    if key not in _started:
         running = Running()
         path = running.folder / "application.sock"
         port = freePort()
         running.values = {"SOCKET": str(path), "TCP": str(port)}
         command = (
             f"{SCRIPTS / 'twistd'} --nodaemon --pidfile= fastcgi "
-            f"--port tcp:{port}:interface=127.0.0.1 --port unix:{path} "
-            f"--mount {mount} --resource tests.interop.application.root"
+            f"--port tcp:{port}:interface=127.0.0.1 --port unix:{path} {key}"
         )
-        await running.start(command.split(), path, PYTHONPATH=str(ROOT))
-        _started[mount] = running
-    return _started[mount]
+        modules = f"{ROOT / 'docs/examples'}:{ROOT}"
+        await running.start(command.split(), path, PYTHONPATH=modules)
+        _started[key] = running
+    return _started[key]
 
 
 async def webServer(server: WebServer) -> Running:

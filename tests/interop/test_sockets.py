@@ -33,6 +33,7 @@ from tests.programs import (
     ask,
     environment,
     program,
+    ran,
     serving,
     until,
 )
@@ -130,16 +131,8 @@ class FolderMixin:
 
         @return: What it said.
         """
-        done = subprocess.run(
-            list(map(str, (*TWISTD, "fastcgi", *arguments))),
-            cwd=self.folder,
-            env=environment(PYTHONPATH=str(ROOT)),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=PATIENCE,
-        )
+        command = (*TWISTD, "fastcgi", *arguments)
+        done = ran(command, self.folder, PYTHONPATH=str(ROOT))
         self.assertEqual(done.returncode, 1, done.stdout)
         self.assertNotIn("Traceback", done.stdout)
         said: str = done.stdout

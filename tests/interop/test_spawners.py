@@ -33,6 +33,7 @@ from tests.programs import (
     ask,
     environment,
     program,
+    ran,
     until,
 )
 
@@ -345,16 +346,7 @@ class SystemdTests(SpawnerMixin, SynchronousTestCase):
         command = shlex.split(
             self.setting(self.recipe("systemd/app.service"), "ExecStart")
         )
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=environment(PYTHONPATH=str(ROOT)),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=PATIENCE,
-        )
+        done = ran(command, self.folder, PYTHONPATH=str(ROOT))
         self.assertIn("systemd has passed no such socket", done.stdout)
         self.assertNotIn("Traceback", done.stdout)
 

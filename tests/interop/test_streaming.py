@@ -28,8 +28,8 @@ from tests.interop import (
 )
 from tests.interop.application import large
 from tests.interop.clients import Answer, Client, read
-from tests.interop.servers import Running, WebServer, freePort, webServerFor
-from tests.programs import PATIENCE, ROOT, SCRIPTS, output, program
+from tests.interop.servers import Running, WebServer, served, webServerFor
+from tests.programs import PATIENCE, ROOT, output, program
 
 #: What is uploaded.
 _BODY = large()[:2_000_000]
@@ -50,20 +50,7 @@ async def uploads() -> Running:
     """
     Run the example, if that is not yet done.
     """
-    if "uploads" not in _started:
-        running = Running()
-        path = running.folder / "app.sock"
-        port = freePort()
-        running.values = {"SOCKET": str(path), "TCP": str(port)}
-        command = (
-            f"{SCRIPTS / 'twistd'} --nodaemon --pidfile= fastcgi "
-            f"--port tcp:{port}:interface=127.0.0.1 --port unix:{path} "
-            "--resource tests.interop.uploading.root"
-        )
-        modules = f"{ROOT / 'docs/examples'}:{ROOT}"
-        await running.start(command.split(), path, PYTHONPATH=modules)
-        _started["uploads"] = running
-    return _started["uploads"]
+    return await served("--resource", "tests.interop.uploading.root")
 
 
 async def front(server: WebServer) -> Running:

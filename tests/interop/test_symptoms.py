@@ -19,7 +19,7 @@ from textwrap import dedent
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, build_opener
 
-from tests.interop.test_tool import freePort
+from tests.interop.servers import freePort
 from tests.programs import PATIENCE, ROOT, SCRIPTS, program, serving
 from tests.tables import TableTestCase, table
 

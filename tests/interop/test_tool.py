@@ -12,7 +12,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,7 +23,8 @@ from tempfile import mkdtemp
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests import wire
-from tests.programs import PATIENCE, ROOT, environment, program, serving
+from tests.interop.servers import freePort
+from tests.programs import PATIENCE, ROOT, environment, program, ran, serving
 from tests.test_readme import blocks
 
 TOOL = (sys.executable, "-m", "twisted_fastcgi.tool")
@@ -72,16 +72,6 @@ def phpFPM() -> str:
     """
     found = sorted(glob("/usr/sbin/php-fpm*"))
     return found[-1] if found else program("php-fpm")
-
-
-def freePort() -> int:
-    """
-    Find a port that nobody listens on.
-    """
-    with socket.socket() as connection:
-        connection.bind(("127.0.0.1", 0))
-        port: int = connection.getsockname()[1]
-    return port
 
 
 class ToolTestCase(SynchronousTestCase):
@@ -357,15 +347,11 @@ class PageTests(ToolTestCase):
             more, _, expected = expected.partition("\n")
             command = command[:-1] + more
         self.assertTrue(command.startswith("$ "), command)
-        done = subprocess.run(
+        done = ran(
             ["sh", "-c", self.here(command[2:])],
-            cwd=self.folder,
-            env=environment(PATH=self.path, PYTHONPATH=str(ROOT)),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=PATIENCE,
+            self.folder,
+            PATH=self.path,
+            PYTHONPATH=str(ROOT),
         )
         self.assertEqual(self.same(done.stdout), self.same(expected), done.stdout)
 

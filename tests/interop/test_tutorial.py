@@ -26,7 +26,7 @@ from threading import Timer
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.test_tool import freePort
+from tests.interop.servers import freePort
 from tests.programs import PATIENCE, ROOT, SCRIPTS, environment, program, until
 
 PAGES = ROOT / "docs/tutorial"
