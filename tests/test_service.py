@@ -236,20 +236,67 @@ class StartTests(StubMixin, SynchronousTestCase):
 
     def test_logged(self) -> None:
         """
-        The log has a line for each address that says what is served there, and
-        how nginx reaches it.
+        The log has one line for all addresses that says what is served there,
+        and how nginx reaches the first one that it can.
         """
         tor = HostnameAddress(b"x.onion", 80)
-        service = self.service(self.port(), self.port(address=tor), what="app.root")
+        tcp, unix = IPv4Address("TCP", "127.0.0.1", 9000), UNIXAddress(b"/run/x")
+        inNginx = "in nginx: fastcgi_pass"
+        for addresses, expected in (
+            ([tor], f"serving app.root on {tor}"),
+            (
+                [tor, unix],
+                f"serving app.root on {tor} and /run/x; {inNginx} unix:/run/x;",
+            ),
+            (
+                [tcp, unix, tor],
+                f"serving app.root on 127.0.0.1:9000, /run/x and {tor}; "
+                f"{inNginx} 127.0.0.1:9000;",
+            ),
+        ):
+            self.observer._events.clear()
+            ports = [self.port(address=address) for address in addresses]
+            service = self.service(*ports, what="app.root")
+            service.startService()
+            self.assertEqual(self.logged(), [expected])
+            _, description = expected.split(";")[0].split(" ", 1)
+            self.assertEqual(service.description, description)
+
+    def test_loggedLate(self) -> None:
+        """
+        What opens later has a line of its own.
+        """
+        late: Deferred[Any] = Deferred()
+        service = self.service(Endpoint(late), self.port(), what="app.root")
+        serving = service.whenServing()
         service.startService()
-        self.assertEqual(
-            self.logged(),
-            [
-                "serving app.root on 127.0.0.1:9000; "
-                "in nginx: fastcgi_pass 127.0.0.1:9000;",
-                f"serving app.root on {tor}",
-            ],
-        )
+        [first] = self.logged()
+        self.assertIn("serving app.root on 127.0.0.1:9000;", first)
+        self.assertNoResult(serving)
+        late.callback(Port(self.events, None, UNIXAddress(b"/run/x")))
+        [_, second] = self.logged()
+        self.assertIn("serving app.root on /run/x;", second)
+        self.successResultOf(serving)
+        self.successResultOf(service.whenServing())
+
+    def test_noPorts(self) -> None:
+        """
+        Without any port there is nothing to say, and nothing to wait for.
+        """
+        service = self.service()
+        service.startService()
+        self.assertEqual((self.logged(), service.description), ([], ""))
+        self.successResultOf(service.whenServing())
+
+    def test_nothingLogged(self) -> None:
+        """
+        If one of them can't listen, the log does not say that others do.
+        """
+        service = self.service(self.port(), Endpoint(fail(OSError(2, "no"))))
+        serving = service.whenServing()
+        self.assertRaises(CannotServe, service.startService)
+        self.assertEqual(self.logged(), [])
+        self.assertNoResult(serving)
 
     def test_exposed(self) -> None:
         """

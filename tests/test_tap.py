@@ -43,6 +43,7 @@ from twisted_fastcgi.authorizer import Allow, AuthorizerResource
 from twisted_fastcgi.demo import DemoResource
 from twisted_fastcgi.interfaces import IAuthorizer
 from twisted_fastcgi.limitoptions import LIMIT_OPTIONS
+from twisted_fastcgi.notify import NotifyService
 from twisted_fastcgi.preview import PreviewService
 from twisted_fastcgi.request import FastCGIRequest
 from twisted_fastcgi.service import FastCGIService
@@ -734,6 +735,21 @@ class ServiceTests(SynchronousTestCase):
         options = ServerOptions()
         options.parseOptions(["--uid", "12", "fastcgi", "--logfile", path])
         self.assertEqual(os.stat(path).st_uid, 12)
+
+    def test_notify(self) -> None:
+        """
+        Where systemd wants to be told when all serve, it is, and programs that
+        are started do not inherit that.
+        """
+        options = parsed("-p", "unix:/x", "--preview", "tcp:0:interface=127.0.0.1")
+        os.environ["NOTIFY_SOCKET"] = "/nosuch"
+        _, notify, preview, service = makeService(options)
+        assert isinstance(notify, NotifyService)
+        self.assertEqual(list(notify._servers), [preview, service])
+        self.assertNotIn("NOTIFY_SOCKET", os.environ)
+        self.assertEqual(
+            list(map(type, makeService(options)))[1:], [type(preview), type(service)]
+        )
 
     def test_service(self) -> None:
         """

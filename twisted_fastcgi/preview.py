@@ -92,6 +92,7 @@ class PreviewService(FastCGIService):
                 "add interface=127.0.0.1, or say --preview-anywhere"
             )
         self._ports.append(port)
+        self._tellServing()
         self._log.info(
             "serving a preview of {what}: {url}",
             what=self._what,

@@ -205,6 +205,14 @@ def _show(address: IAddress) -> str:
     return _path(address) or str(address)
 
 
+def _enumerated(names: Sequence[str]) -> str:
+    """
+    @return: C{"a, b and c"}.
+    """
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
+
+
 def _isExposed(address: IAddress) -> bool:
     """
     Say whether other machines may be able to connect.
@@ -312,7 +320,34 @@ class FastCGIService(Service):
         self._report: Callable[[CannotServe], None] = self._stopReactor
         self._attempts: list[Deferred[None]] = []
         self._ports: list[IListeningPort] = []
+        self._together: list[IAddress] | None = None
+        self._waiting: list[Deferred[None]] = []
         self._open = False
+
+    @property
+    def description(self) -> str:
+        """
+        What is served where; nothing if there are no ports.
+        """
+        addresses = [_show(port.getHost()) for port in self._ports]
+        return f"{self._what} on {_enumerated(addresses)}" if addresses else ""
+
+    def whenServing(self) -> Deferred[None]:
+        """
+        Wait for the ports.
+
+        @return: Fires when all of them are open: never, if one can't be.
+        """
+        serving: Deferred[None] = Deferred()
+        self._waiting.append(serving)
+        self._tellServing()
+        return serving
+
+    def _tellServing(self) -> None:
+        if self._open and len(self._ports) == len(self._endpoints):
+            waiting, self._waiting = self._waiting, []
+            for serving in waiting:
+                serving.callback(None)
 
     def privilegedStartService(self) -> None:
         """
@@ -365,8 +400,12 @@ class FastCGIService(Service):
         except Exception as error:
             raise CannotServe(f"cannot start to serve: {_cause(error)}") from error
         self._open = True
+        self._together = []
         for endpoint in self._endpoints:
             self._listen(endpoint)
+        together, self._together = self._together, None
+        if together:
+            self._announce(together)
 
     def _listen(self, endpoint: IStreamServerEndpoint) -> None:
         problems: list[CannotServe] = []
@@ -382,15 +421,30 @@ class FastCGIService(Service):
     def _opened(self, port: IListeningPort) -> None:
         self._ports.append(port)
         address = port.getHost()
-        directive = nginxDirective(address)
+        if self._together is None:
+            # It has taken its time.
+            self._announce([address])
+        else:
+            self._together.append(address)
+        self._tellServing()
+
+    def _announce(self, addresses: Sequence[IAddress]) -> None:
+        """
+        Say in one line what is served where.
+        """
+        shown = [_show(address) for address in addresses]
+        directives = filter(None, map(nginxDirective, addresses))
+        hint = "".join(f"; in nginx: {each}" for each in list(directives)[:1])
         self._log.info(
-            "serving {what} on {address}{hint}",
+            "serving {what} on {where}{hint}",
             what=self._what,
-            address=_show(address),
-            hint=f"; in nginx: {directive}" if directive else "",
+            where=_enumerated(shown),
+            hint=hint,
+            addresses=shown,
         )
-        if self._anybody and _isExposed(address):
-            self._log.warn(_EXPOSED, address=_show(address))
+        for address in addresses:
+            if self._anybody and _isExposed(address):
+                self._log.warn(_EXPOSED, address=_show(address))
 
     def _refused(self, failure: Failure, endpoint: IStreamServerEndpoint) -> None:
         if failure.check(CancelledError) is None:

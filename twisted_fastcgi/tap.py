@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from twisted.application.service import IService, IServiceCollection, MultiService
+from twisted.application.service import IServiceCollection, MultiService
 from twisted.python.components import Componentized
 from twisted.python.threadpool import ThreadPool
 from twisted.python.usage import Options as UsageOptions
@@ -37,6 +37,7 @@ from twisted_fastcgi.endpoints import (
 from twisted_fastcgi.limitoptions import LIMIT_OPTIONS, limitsFrom
 from twisted_fastcgi.logfile import LoggingSite, openLog
 from twisted_fastcgi.mount import ROOT, mounted
+from twisted_fastcgi.notify import Notifier, NotifyService
 from twisted_fastcgi.peers import Peers, webServerPeers
 from twisted_fastcgi.places import NoSnippet
 from twisted_fastcgi.request import FastCGIRequest
@@ -546,9 +547,10 @@ def makeService(options: Options) -> MultiService:
         options["registry"].setComponent(IServiceCollection, parent)
     factory = _makeFactory(options)
     CleanStop(_reactor()).setServiceParent(parent)
+    previews: list[FastCGIService] = []
     if options["preview"] is not None:
         # First, for the case that it must not start: nothing is open then.
-        _makePreview(options, factory).setServiceParent(parent)
+        previews.append(_makePreview(options, factory))
     service = FastCGIService(
         options["endpoints"],
         factory,
@@ -557,11 +559,16 @@ def makeService(options: Options) -> MultiService:
         peers=options["peers"],
         pool=options["pool"],
     )
-    service.setServiceParent(parent)
+    servers: list[FastCGIService] = [*previews, service]
+    notifier = Notifier.fromEnvironment(os.environ)
+    if notifier:
+        NotifyService(notifier, servers, _reactor()).setServiceParent(parent)
+    for server in servers:
+        server.setServiceParent(parent)
     return parent
 
 
-def _makePreview(options: Options, factory: FastCGIFactory) -> IService:
+def _makePreview(options: Options, factory: FastCGIFactory) -> FastCGIService:
     # Nobody else has a use for the web server's side.
     from twisted_fastcgi.preview import PreviewService
 
