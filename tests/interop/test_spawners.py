@@ -267,9 +267,11 @@ class SystemdTests(SpawnerMixin, SynchronousTestCase):
         skt.listen(int(self.setting(unit, "Backlog")))
         return skt
 
-    def started(self, unit: Path, skt: socket.socket) -> Any:
+    def started(self, unit: Path, skt: socket.socket, **changes: str) -> Any:
         """
         Run a service as systemd does.
+
+        @param changes: More variables of its environment.
         """
         command = shlex.split(self.setting(unit, "ExecStart"))
         return self.running(
@@ -277,6 +279,7 @@ class SystemdTests(SpawnerMixin, SynchronousTestCase):
             stdin=skt,
             LISTEN_FDS="1",
             LISTEN_FDNAMES="app.socket",
+            **changes,
         )
 
     def test_verified(self) -> None:
@@ -314,6 +317,24 @@ class SystemdTests(SpawnerMixin, SynchronousTestCase):
             self.assertAccess()
             for client in waiting:
                 self.assertEqual(client.recv(1), b"")
+
+    def test_notify(self) -> None:
+        """
+        systemd is told when it serves, and when it stops, as the units say.
+        """
+        for name in ("app", "alone"):
+            unit = self.recipe(f"systemd/{name}.service")
+            self.assertEqual(self.setting(unit, "Type"), "notify")
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(listener.close)
+        listener.settimeout(PATIENCE)
+        listener.bind(f"{self.path}.notify")
+        unit = self.recipe("systemd/app.service")
+        skt = self.listener(self.recipe("systemd/app.socket"))
+        with self.started(unit, skt, NOTIFY_SOCKET=f"{self.path}.notify"):
+            status = f"STATUS=serving hello.Hello on {self.path}"
+            self.assertEqual(listener.recv(4096), f"READY=1\n{status}".encode())
+        self.assertTrue(listener.recv(4096).startswith(b"STOPPING=1\n"))
 
     def test_name(self) -> None:
         """
