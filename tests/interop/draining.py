@@ -17,6 +17,9 @@ from twisted.web.server import NOT_DONE_YET
 #: How long the application takes for a request, in seconds.
 WORK = 0.2
 
+#: How long for one that asks it to take its time, in seconds.
+LONG = 5.0
+
 
 class Root(Resource):
     """
@@ -33,10 +36,11 @@ class Root(Resource):
         name = request.path.decode("ascii")
         print(f"got {name}.", flush=True)
         answer = b"%s %d" % (request.path, len(request.content.read()))
-        deferLater(reactor, WORK, self._finish, request, answer)
+        work = LONG if b"long" in request.args else WORK
+        deferLater(reactor, work, self._finish, request, answer)
         return NOT_DONE_YET
 
-    render_PUT = render_GET
+    render_POST = render_PUT = render_GET
 
     def _finish(self, request: Any, answer: bytes) -> None:
         """

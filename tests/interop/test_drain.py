@@ -106,9 +106,15 @@ class Load:
         cut off or is that of another request.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, size: int = 50000) -> None:
+        """
+        @param port: That of the web server.
+        @param size: How many bytes some of the requests have: without any they are
+            all for pages.
+        """
         self.answers: dict[str, int] = {}
         self._port = port
+        self._size = size
         self._numbers = count()
         self._lock = Lock()
         self._over = Event()
@@ -124,7 +130,7 @@ class Load:
             with self._lock:
                 number = next(self._numbers)
             name = f"/{number}"
-            status = self._ask(name, b"x" * (number % 3 * 50000))
+            status = self._ask(name, b"x" * (number % 3 * self._size))
             with self._lock:
                 self.answers[name] = status
             if status != 200:
