@@ -41,7 +41,7 @@ from twisted_fastcgi.errors import (
     RemoteProtocolError,
 )
 from twisted_fastcgi.interfaces import IFastCGIRequest, IStreamingResource
-from twisted_fastcgi.pages import errorPage
+from twisted_fastcgi.pages import BAD_REQUEST, UNKNOWN_ROLE, errorPage
 from twisted_fastcgi.request import FastCGIRequest
 
 log = Logger()
@@ -55,9 +55,7 @@ _HELD_BODY_BYTES = 65536
 #: with the body's first piece, if that is smaller, too.
 _SMALL = 4096
 
-BAD_REQUEST = "The web server sent a request that can't be understood."
 _LONG_PATH = "The path of the request has more parts than the server accepts."
-_UNKNOWN_ROLE = "The application does not serve requests of this role."
 _SHORT_BODY = "The request body ended before it was complete."
 _LARGE_BODY = "The request body is larger than the server accepts."
 _SLOW_BODY = "The request body did not arrive in time."
@@ -585,7 +583,7 @@ class RequestChannel:
         @param reason: A sentence for the log.
         """
         if self._started or self._usesStderr:
-            self.refuse(501, _UNKNOWN_ROLE, reason)
+            self.refuse(501, UNKNOWN_ROLE, reason)
             return
         # Whoever was on the way to the resource may want to know.
         self.disconnect(Failure(ConnectionAborted(reason)))

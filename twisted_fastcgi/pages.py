@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
+BAD_REQUEST = "The web server sent a request that can't be understood."
+UNKNOWN_ROLE = "The application does not serve requests of this role."
+
 _PAGE = """\
 <!DOCTYPE html>
 <html lang="en"><head><title>{status} {phrase}</title></head>

@@ -25,6 +25,10 @@ HEADER_LENGTH = 8
 #: The most content that one record can carry, in bytes (section 3.3).
 MAX_CONTENT_LENGTH = 0xFFFF
 
+#: The size of BEGIN_REQUEST's and END_REQUEST's content in bytes (sections 5.1
+#: and 5.5).
+BODY_LENGTH = 8
+
 #: The request id of management records (section 3.3).
 NULL_REQUEST_ID = 0
 

@@ -19,9 +19,10 @@ from zope.interface import Interface
 
 from twisted_fastcgi import cgi
 from twisted_fastcgi.authorizer import AuthorizerResource, refuses
-from twisted_fastcgi.channel import BAD_REQUEST, RequestChannel
+from twisted_fastcgi.channel import RequestChannel
 from twisted_fastcgi.errors import RemoteProtocolError
 from twisted_fastcgi.interfaces import IAuthorizer, IFilterResource
+from twisted_fastcgi.pages import BAD_REQUEST
 from twisted_fastcgi.records import Role
 from twisted_fastcgi.request import FastCGIRequest
 
