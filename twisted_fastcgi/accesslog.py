@@ -159,7 +159,8 @@ class JSONLogFormatter:
 
 jsonLogFormatter = JSONLogFormatter(os.environ.get(WORKER))
 """
-An L{IAccessLogFormatter} for C{Site(logFormatter=jsonLogFormatter)}.
+An L{IAccessLogFormatter<twisted.web.iweb.IAccessLogFormatter>} for
+C{Site(logFormatter=jsonLogFormatter)}.
 """
 
 
