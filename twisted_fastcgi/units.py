@@ -164,6 +164,7 @@ def _service(plan: Plan, passed: bool) -> list[str]:
         *(["Requires=app.socket", "After=app.socket"] if passed else []),
         "",
         "[Service]",
+        "Type=notify",
         f"ExecStart={' '.join(_systemdWords(_command(plan)))}",
         *_reload(plan),
         f"WorkingDirectory={_systemdPath(plan.directory)}",
