@@ -299,14 +299,14 @@ class DrainTests(ServerTestCase):
     The server stops without losing anything.
     """
 
-    def drain(self, grace: float = 30) -> list[None]:
+    def drain(self, grace: float = 30, refuse: bool = True) -> list[None]:
         """
         Begin to stop.
 
         @return: Where it is noted that it is done.
         """
         done: list[None] = []
-        self.factory.drain(grace).addCallback(done.append)
+        self.factory.drain(grace, refuse).addCallback(done.append)
         return done
 
     def test_nothing(self) -> None:
@@ -496,6 +496,53 @@ class DrainTests(ServerTestCase):
         application.request.finish()
         transport.settle()
         self.assertEqual(first + second, [None, None])
+
+    def test_unrefused(self) -> None:
+        """
+        If nothing is to be refused, a kept connection serves one more request,
+        and ends with the end of its response; one that is not used stays open
+        for a second.
+        """
+        application = self.serve()
+        used, unused = self.exchange(GET), self.exchange(GET)
+        done = self.drain(30, refuse=False)
+        used.clear()
+        used.receive(GET, GET)
+        self.assertEqual(used.statuses(), [200])
+        self.assertEqual(len(application.requests), 3)
+        used.settle()
+        self.assertClosed(used)
+        self.advance(0.9)
+        self.assertTrue(unused.connected)
+        self.advance(0.2)
+        unused.settle()
+        self.assertClosed(unused)
+        self.advance(3)
+        self.assertEqual(done, [None])
+        self.assertEqual(self.logged(), [])
+
+    def test_unrefusedBusy(self) -> None:
+        """
+        A request in hand is the last one of its connection then, whose end comes
+        together with that of the response: nobody can take it for one that is
+        kept.
+        """
+        application = self.serve(later)
+        whole, pieces = self.exchange(GET), self.exchange(GET)
+        done = self.drain(30, refuse=False)
+        first, second = application.requests
+        first.write(b"done")
+        first.finish()
+        second.setHeader(b"content-length", b"8")
+        second.write(b"half")
+        second.write(b"done")
+        second.finish()
+        for transport in (whole, pieces):
+            self.assertTrue(transport.disconnecting)
+            transport.settle()
+            self.assertEqual(transport.response().status, 200)
+            self.assertClosed(transport)
+        self.assertEqual(done, [None])
 
     def test_oneGivesUpWaiting(self) -> None:
         """

@@ -31,7 +31,7 @@ from tests.sockets import (
     logged,
     lowestFree,
 )
-from twisted_fastcgi.ports import ACCEPTS_PER_TURN, BACK_OFF
+from twisted_fastcgi.ports import ACCEPTS_PER_TURN, BACK_OFF, BACKLOG
 
 
 class AddressTests(SocketMixin, SynchronousTestCase):
@@ -95,6 +95,24 @@ class AcceptTests(SocketMixin, SynchronousTestCase):
         _, family, adopter = memory.adoptedStreamConnections[0]
         self.assertEqual((family, adopter), (socket.AF_INET, factory))
         self.assertEqual(port.sessionno, len(clients))
+
+    def test_waiting(self) -> None:
+        """
+        Who waits is accepted, but not for ever, and nobody once the port is
+        closed.
+        """
+        one, other = socket.socketpair()
+        self.addCleanup(other.close)
+        answer = (one, ("127.0.0.1", 1))
+        for waiting, expected in ((3, 3), (BACKLOG + 1, BACKLOG)):
+            port, *_ = self.portOn(*[answer] * waiting, BlockingIOError())
+            adopted: list[None] = []
+            port._adopt = lambda connection, peer, to=adopted: to.append(None)
+            port.acceptWaiting()
+            self.assertEqual(len(adopted), expected)
+        port._listening = False
+        port.acceptWaiting()
+        self.assertEqual(len(adopted), BACKLOG)
 
     def test_turn(self) -> None:
         """

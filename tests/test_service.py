@@ -86,11 +86,11 @@ class Factory(ServerFactory):
         """
         self.events.append("stop")
 
-    def drain(self, grace: float) -> Deferred[None]:
+    def drain(self, grace: float, refuse: bool = True) -> Deferred[None]:
         """
         Note the drain.
         """
-        self.events.append(("drain", grace))
+        self.events.append(("drain", grace, refuse))
         return self.drained
 
 
@@ -109,6 +109,12 @@ class Port:
         """
         Not called by services.
         """
+
+    def acceptWaiting(self) -> None:
+        """
+        Note it.
+        """
+        self.events.append("acceptWaiting")
 
     def stopListening(self) -> Any:
         """
@@ -503,11 +509,26 @@ class StopTests(StubMixin, SynchronousTestCase):
         self.assertFalse(service.running)
         self.assertEqual(self.events, ["stopListening"])
         closed.callback(None)
-        self.assertEqual(self.events, ["stopListening", ("drain", 7.0)])
+        self.assertEqual(self.events, ["stopListening", ("drain", 7.0, True)])
         self.assertNoResult(stopped)
         self.factory.drained.callback(None)
         self.assertEqual(self.events[2:], ["stop", "stop pool"])
         self.assertIsNone(self.successResultOf(stopped))
+
+    def test_shared(self) -> None:
+        """
+        A worker accepts who waits before it stops listening, and refuses nobody;
+        what it serves, and who may connect, is for others to say.
+        """
+        address = IPv4Address("TCP", "0.0.0.0", 9000)
+        service = self.service(self.port(address=address), grace=7.0, shared=True)
+        service.startService()
+        self.assertEqual(self.logged(), [])
+        self.events.clear()
+        service.stopService()
+        self.assertEqual(
+            self.events, ["acceptWaiting", "stopListening", ("drain", 7.0, False)]
+        )
 
     def stopWorking(self, work: Callable[[], object]) -> tuple[Any, Any, Any, Any]:
         """
@@ -580,7 +601,7 @@ class StopTests(StubMixin, SynchronousTestCase):
         service = self.service()
         service.startService()
         service.stopService()
-        self.assertIn(("drain", 30.0), self.events)
+        self.assertIn(("drain", 30.0, True), self.events)
 
     def test_neverStarted(self) -> None:
         """

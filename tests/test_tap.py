@@ -20,6 +20,7 @@ from unittest import SkipTest
 
 from twisted.application.service import IServiceCollection
 from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.logger import LogLevel
 from twisted.python.usage import UsageError
 from twisted.scripts.twistd import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
@@ -48,6 +49,8 @@ from twisted_fastcgi.preview import PreviewService
 from twisted_fastcgi.request import FastCGIRequest
 from twisted_fastcgi.service import FastCGIService
 from twisted_fastcgi.tap import Options, makeService
+from twisted_fastcgi.workerlink import LINK, WorkerLink
+from twisted_fastcgi.workers import WorkersService
 from twisted_fastcgi.wsgi import FastCGIWSGIRequest, FastCGIWSGIResource
 
 
@@ -621,6 +624,7 @@ class OtherOptionTests(TapMixin, SynchronousTestCase):
             "--preview=",
             "--preview-anywhere",
             "--print-config=",
+            "--workers=",
             *(f"--{option.name}=" for option in LIMIT_OPTIONS),
         )
         for option in options:
@@ -783,6 +787,97 @@ MODULE = """
 
 TWIST = (SCRIPTS / "twist", "--log-format=text", "fastcgi")
 TWISTD = (SCRIPTS / "twistd", "-n", "--pidfile=", "fastcgi")
+
+
+class WorkersTests(TapMixin, SynchronousTestCase):
+    """
+    C{--workers}.
+    """
+
+    def workers(self, *arguments: str) -> WorkersService:
+        """
+        Make the parent's service.
+        """
+        service = makeService(parsed("--port", "unix:/x", *arguments))
+        (found,) = [each for each in service if isinstance(each, WorkersService)]
+        self.assertEqual(len(list(service)), 2)
+        return found
+
+    def test_count(self) -> None:
+        """
+        There are as many as are asked for, or one for each CPU that this process
+        may use.
+        """
+        count = len(os.sched_getaffinity(0))
+        for text, expected in (("3", 3), ("1", 1), ("auto", count)):
+            supervisor = self.workers("--workers", text)._supervisor
+            self.assertEqual(len(supervisor._slots), expected)
+        self.patch(os, "cpu_count", lambda: 5)
+        self.patch(os, "sched_getaffinity", None)
+        del os.sched_getaffinity
+        self.assertEqual(parsed("--port", "unix:/x", "--workers=auto")["workers"], 5)
+
+    def test_badCount(self) -> None:
+        """
+        Anything else is refused.
+        """
+        for text in ("0", "-1", "x", ""):
+            self.assertIn("enforcement failed", self.refused("--workers", text))
+
+    def test_command(self) -> None:
+        """
+        A worker gets the same options but for the ports, the least level of
+        C{twist}'s log, or all levels under C{twistd}.
+        """
+        given = ("--workers=2", "--port=tcp:0", "--resource=no.such", "--grace", "3")
+        supervisor = self.workers(*given)._supervisor
+        command = " ".join(supervisor._command)
+        self.assertTrue(
+            command.endswith(
+                "--log-level=debug fastcgi --port=fcgi:fd=4 --port=fcgi:fd=5 "
+                "--resource=no.such --grace=3"
+            ),
+            command,
+        )
+        self.assertEqual((supervisor._grace, supervisor._folder), (3, os.getcwd()))
+        options = Options()
+        options.parent = {"logLevel": LogLevel.warn}
+        options.parseOptions(["--workers=2", "--port=unix:/x"])
+        (service,) = [
+            each for each in makeService(options) if isinstance(each, WorkersService)
+        ]
+        self.assertIn("--log-level=warn", service._supervisor._command)
+
+    def test_notLoaded(self) -> None:
+        """
+        The application is for the workers to load.
+        """
+        self.assertNotIn("root", parsed("--workers=2", "--port=unix:/x"))
+
+    def test_refused(self) -> None:
+        """
+        What workers can't do is refused.
+        """
+        message = self.refused("--workers=2", "--preview", "tcp:8080")
+        self.assertIn("--preview: not with --workers", message)
+        runner = ServerOptions()
+        error = self.assertRaises(
+            UsageError,
+            runner.parseOptions,
+            ["--chroot=/srv", "fastcgi", "-p", "unix:/x", "--workers=2"],
+        )
+        self.assertIn("--workers: not with --chroot", str(error))
+
+    def test_worker(self) -> None:
+        """
+        A worker has its link first, and shares its sockets.
+        """
+        self.patch(os, "environ", {**os.environ, LINK: "99"})
+        first, _, service = makeService(parsed("--port", "unix:/x"))
+        self.assertIsInstance(first, WorkerLink)
+        assert isinstance(service, FastCGIService)
+        self.assertTrue(service._shared)
+        self.assertNotIn(LINK, os.environ)
 
 
 class CommandTests(SynchronousTestCase):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any, cast
 
@@ -45,6 +46,9 @@ _QUEUED_PIECES = 256
 #: How much is written straight to a socket before everybody else gets their
 #: turn, in bytes.
 _TURN_BYTES = 1048576
+
+#: Has TCP wait for what follows, such as the end of the connection.
+_MORE_FOLLOWS = getattr(socket, "MSG_MORE", 0)
 
 #: How long the peer may go on sending after it has got its answer, in seconds.
 #: The FastCGI library in C waits as long.
@@ -270,6 +274,14 @@ class Outlet:
             if self._producer is not None and self._streaming:
                 cast(IPushProducer, self._producer).pauseProducing()
 
+    @property
+    def hasInput(self) -> bool:
+        """
+        Whether the peer has sent something that was not read yet, as far as that can
+        be told.
+        """
+        return False
+
     # The producer of the response
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
@@ -428,6 +440,14 @@ class Outlet:
         self._finish()
         # That waits for a registered producer, too, as long as there is one.
         self._transport.loseConnection()
+
+    def closeAtOnce(self) -> None:
+        """
+        Close the connection when all is sent, so that the peer sees the end of that
+        and of the connection at the same time, as far as possible: it would take
+        the connection for one that is kept.
+        """
+        self.close()
 
     def closeGently(self) -> None:
         """
@@ -603,16 +623,19 @@ class SocketOutlet(Outlet):
             self._awaitEmpty()
         self._clogged = self._unsent >= self._step
 
-    def _sendNow(self, pieces: Sequence[Piece], size: int) -> Sequence[Piece]:
+    def _sendNow(
+        self, pieces: Sequence[Piece], size: int, flags: int = 0
+    ) -> Sequence[Piece]:
         """
         Send what the socket takes.
 
         @param pieces: The bytes, in pieces.
         @param size: Their size.
+        @param flags: How, for the system.
         @return: What it did not take.
         """
         try:
-            sent = self._socket.sendmsg(pieces[:_MAX_PIECES])
+            sent = self._socket.sendmsg(pieces[:_MAX_PIECES], (), flags)
         except OSError:
             # It is full, or broken; the transport will find out and report it.
             return pieces
@@ -633,6 +656,31 @@ class SocketOutlet(Outlet):
             self._transport.endAfterReading()
         else:
             super().close()
+
+    @property
+    def hasInput(self) -> bool:
+        """
+        Whether something waits in the socket.
+        """
+        try:
+            return bool(self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except OSError:
+            return False
+
+    def closeAtOnce(self) -> None:
+        """
+        Close the connection; its end follows what was held back without anything
+        else between.
+        """
+        if self._streaming and not self._buffered and self._producer is None:
+            self._pieces = list(
+                self._sendNow(self._pieces, self._pending, _MORE_FOLLOWS)
+            )
+            self._pending = sum(map(len, self._pieces))
+            if not self._pieces:
+                with suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_WR)
+        self.close()
 
     def _endsNow(self) -> bool:
         """

@@ -217,11 +217,13 @@ class AcceptingPort:
     @ivar factory: What builds a protocol for each connection.
     @ivar sessionno: How many connections were accepted, as Twisted's own ports
         count them.
+    @ivar isLent: Whether other processes accept them.
     """
 
     _log = Logger()
     factory: IProtocolFactory
     sessionno = 0
+    isLent = False
 
     def __init__(
         self, reactor: Any, skt: socket.socket, peers: Peers | None = None
@@ -238,6 +240,23 @@ class AcceptingPort:
         self.factory.doStart()
         self._listening = True
         self._reactor.addReader(self)
+
+    def lend(self) -> None:
+        """
+        Leave it to other processes that have inherited the socket to accept
+        connections from it.
+        """
+        self.isLent = True
+        self._reactor.removeReader(self)
+
+    def acceptWaiting(self) -> None:
+        """
+        Accept who waits already: to close the last hold on the socket would be to
+        send them away.
+        """
+        for _ in range(BACKLOG):
+            if not (self._listening and self._acceptOne()):
+                return
 
     def stopListening(self) -> Deferred[None]:
         self._close()

@@ -477,6 +477,9 @@ class FastCGIProtocol(Protocol):
         connection = self._connection
         pieces = connection.sendStdout(data)
         pieces.append(connection.endRequest(appStatus))
+        if self._leaving:
+            # For the reason that endRequest has.
+            self._outlet.hold()
         self._outlet.write(pieces, last=True)
         if not self.keepsConnection:
             self._close()
@@ -540,6 +543,8 @@ class FastCGIProtocol(Protocol):
         reading = connection.inputState not in (InputState.IDLE, InputState.ENDED)
         if reading or connection.inputPending:
             self._outlet.closeGently()
+        elif self._leaving:
+            self._outlet.closeAtOnce()
         else:
             self._outlet.close()
 
@@ -570,20 +575,28 @@ class FastCGIProtocol(Protocol):
         """
         return self.transport
 
-    def drain(self) -> None:
+    def drain(self, refuse: bool) -> None:
         """
-        Take no more requests.  The connection stays open for a while: right
-        after a response web servers are most likely to send another request,
-        which to close it at that moment would destroy.
+        Take no more requests, or one more at the most.  The connection stays open
+        for a while: right after a response web servers are most likely to send
+        another request, which to close it at that moment would destroy.
+
+        @param refuse: Whether the next request is refused; else the connection
+            is closed in one with the end of its response.
         """
-        self._connection.refusing = True
+        if refuse:
+            self._connection.refusing = True
+        else:
+            self._leaving = True
 
     def closeIdle(self) -> None:
         """
         Close the connection; if a request is on its way, after that.
         """
         self._leaving = True
-        if not self._closing and self._stage is _IDLE:
+        isIdle = not self._closing and self._stage is _IDLE
+        # A request may have come that the reactor has not yet seen.
+        if isIdle and not self._outlet.hasInput:
             self._close()
 
     def _readMore(self) -> None:
@@ -846,7 +859,7 @@ class FastCGIFactory(ServerFactory):
 
     # The end
 
-    def drain(self, grace: float) -> Deferred[None]:
+    def drain(self, grace: float, refuse: bool = True) -> Deferred[None]:
         """
         Stop serving without losing anything: requests in hand are finished,
         new ones on kept connections are answered with 503 and OVERLOADED.
@@ -854,6 +867,10 @@ class FastCGIFactory(ServerFactory):
 
         @param grace: For how many seconds requests may go on; then their
             connections are aborted.
+        @param refuse: Whether new requests on kept connections are refused.  If
+            not, each connection serves the one in hand, or else one more, and is
+            closed with the end of its response: for a server that has a
+            successor on the same socket, to which web servers turn then.
         @return: Fires when no connection is left.
         """
         self._draining = True
@@ -866,7 +883,7 @@ class FastCGIFactory(ServerFactory):
                 self.reactor.callLater(grace, self._abortAll),
             ]
             for connection in list(self._connections):
-                connection.drain()
+                connection.drain(refuse)
         done: Deferred[None] = Deferred()
         self._drained.chainDeferred(done)
         return done

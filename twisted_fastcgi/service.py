@@ -290,6 +290,7 @@ class FastCGIService(Service):
         what: str = "FastCGI",
         peers: Sequence[Peers] = (),
         pool: ThreadPool | None = None,
+        shared: bool = False,
         reactor: IReactorCore | None = None,
     ) -> None:
         """
@@ -301,6 +302,8 @@ class FastCGIService(Service):
             lists; without a list all may.
         @param pool: A thread pool for the application: it starts with this
             service and stops after the last request.
+        @param shared: Whether this is a worker, whose inherited sockets others
+            share: at the stop, who waits is accepted, and nobody is refused.
         @param reactor: What is stopped when an endpoint that takes its time
             cannot listen in the end, and tells how late it is; by default the
             global reactor.
@@ -314,6 +317,7 @@ class FastCGIService(Service):
         self._grace = grace
         self._what = what
         self._pool = pool
+        self._shared = shared
         if pool is not None:
             pool.threadFactory = _DaemonThread
         self._reactor = reactor
@@ -386,9 +390,14 @@ class FastCGIService(Service):
         if self._pool is not None:
             self._deadline = self._clock().seconds() + self._grace
         stopped = self._closePorts()
-        stopped.addCallback(lambda _: self._factory.drain(self._grace))
+        stopped.addCallback(self._drain)
         stopped.addErrback(self._logFailure, "the drain failed")
         return stopped.addCallback(self._finish)
+
+    def _drain(self, _: object) -> Deferred[None]:
+        if self._shared:
+            return self._factory.drain(self._grace, refuse=False)
+        return self._factory.drain(self._grace)
 
     def _openAll(self) -> None:
         if self._open:
@@ -404,7 +413,7 @@ class FastCGIService(Service):
         for endpoint in self._endpoints:
             self._listen(endpoint)
         together, self._together = self._together, None
-        if together:
+        if together and not self._shared:
             self._announce(together)
 
     def _listen(self, endpoint: IStreamServerEndpoint) -> None:
@@ -481,7 +490,9 @@ class FastCGIService(Service):
         stopped: Deferred[Any] = DeferredList([self._closePort(p) for p in ports])
         return stopped
 
-    def _closePort(self, port: IListeningPort) -> Deferred[Any]:
+    def _closePort(self, port: Any) -> Deferred[Any]:
+        if self._shared:
+            port.acceptWaiting()
         stopped = maybeDeferred(port.stopListening)
         return stopped.addErrback(self._logFailure, "a port did not stop")
 

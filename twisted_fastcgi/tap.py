@@ -50,6 +50,7 @@ from twisted_fastcgi.service import (
     passedBySystemd,
 )
 from twisted_fastcgi.stopping import CleanStop
+from twisted_fastcgi.workerlink import linkFrom
 from twisted_fastcgi.wsgi import FastCGIWSGIRequest, FastCGIWSGIResource
 
 DEFAULT_PORT = "tcp:9000:interface=127.0.0.1"
@@ -121,6 +122,17 @@ def _threads(text: str) -> int:
     if threads < 1:
         raise ValueError(f"{text} is no number of threads from 1 up")
     return threads
+
+
+def _workers(text: str) -> int:
+    if text == "auto":
+        # Not all systems tell which CPUs a process may use.
+        may = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
+        return len(may(0))
+    workers = int(text)
+    if workers < 1:
+        raise ValueError(f"{text} is no number of workers from 1 up")
+    return workers
 
 
 def _header(text: str) -> tuple[str, str]:
@@ -205,6 +217,16 @@ class Options(UsageOptions):
             _seconds,
         ],
         [
+            "workers",
+            None,
+            None,
+            "How many processes serve, or auto for as many as there are CPUs for "
+            "this one. They share the ports, and start again when they end; SIGHUP "
+            "has them load the application anew, one after another. [default: this "
+            "process serves itself]",
+            _workers,
+        ],
+        [
             "preview",
             None,
             None,
@@ -243,7 +265,7 @@ class Options(UsageOptions):
         @param options: Its words after C{fastcgi}.
         @raise UsageError: If something cannot be used.
         """
-        self._words = sys.argv[1:] if options is None else options
+        self.words = sys.argv[1:] if options is None else options
         super().parseOptions(options)
 
     def getUsage(self, width: int | None = None) -> str:
@@ -357,10 +379,10 @@ class Options(UsageOptions):
         # The runners print the usage with every error, and it is long.
         self._brief = True
         self._checkSnippet()
-        self["decides"] = self._loadAuthorizer()
-        root = self._loadRoot()
-        self["registry"] = getattr(root, "registry", None)
-        self["root"] = self._mount(root)
+        if self["workers"] is None:
+            self._load()
+        else:
+            self._checkWorkers()
         self["peers"] = self._parsePeers()
         self._printSnippet()
         self._checkLogFile()
@@ -389,10 +411,32 @@ class Options(UsageOptions):
                 _parseEndpoint("port", port)
         self._parsePreview()
         try:
-            print(end=snippets.snippet(name, self, self._words))
+            print(end=snippets.snippet(name, self, self.words))
         except NoSnippet as error:
             raise UsageError(f"--{snippets.OPTION}: {error}") from error
         raise SystemExit(0)
+
+    def _load(self) -> None:
+        self["decides"] = self._loadAuthorizer()
+        root = self._loadRoot()
+        self["registry"] = getattr(root, "registry", None)
+        self["root"] = self._mount(root)
+
+    def _checkWorkers(self) -> None:
+        # Workers load the application, and only they: it may be broken, or start
+        # something that there is to be once.
+        if self["preview"] is not None:
+            raise UsageError("--preview: not with --workers, which it would not show")
+        if self._ofRunner("chroot") is not None:
+            raise UsageError("--workers: not with --chroot, where Python is missing")
+        self["folder"] = os.getcwd()
+
+    def _ofRunner(self, option: str) -> Any:
+        """
+        @return: What C{twistd} or C{twist} was told.
+        """
+        runner: UsageOptions | dict[str, Any] = self.parent or {}
+        return runner.get(option)
 
     def _mount(self, root: IResource) -> IResource:
         try:
@@ -463,8 +507,7 @@ class Options(UsageOptions):
         @return: Who the process will be when C{twistd} has shed its privileges:
             a socket that is made before is to be theirs.
         """
-        runner: UsageOptions | dict[str, int] = self.parent or {}
-        return runner.get("uid"), runner.get("gid")
+        return self._ofRunner("uid"), self._ofRunner("gid")
 
     def _parsePeers(self) -> list[Peers]:
         try:
@@ -543,9 +586,37 @@ def makeService(options: Options) -> MultiService:
         L{IServiceCollection} in its registry, to add other services.
     """
     parent = MultiService()
+    if options["workers"] is None:
+        _addServices(parent, options)
+    else:
+        CleanStop(_reactor()).setServiceParent(parent)
+        _addServers(parent, [_makeWorkers(options)])
+    return parent
+
+
+def _addServers(parent: MultiService, servers: Sequence[FastCGIService]) -> None:
+    notifier = Notifier.fromEnvironment(os.environ)
+    if notifier:
+        NotifyService(notifier, servers, _reactor()).setServiceParent(parent)
+    for server in servers:
+        server.setServiceParent(parent)
+
+
+def _makeWorkers(options: Options) -> FastCGIService:
+    # The workers themselves, and most others, have no use for that.
+    from twisted_fastcgi.workers import makeWorkers
+
+    return makeWorkers(options, _what(options), _reactor())
+
+
+def _addServices(parent: MultiService, options: Options) -> None:
     if isinstance(options["registry"], Componentized):
         options["registry"].setComponent(IServiceCollection, parent)
     factory = _makeFactory(options)
+    link = linkFrom(_reactor(), os.environ)
+    if link is not None:
+        # First, as it goes to the folder where all else is to start.
+        link.setServiceParent(parent)
     CleanStop(_reactor()).setServiceParent(parent)
     previews: list[FastCGIService] = []
     if options["preview"] is not None:
@@ -558,14 +629,9 @@ def makeService(options: Options) -> MultiService:
         what=_what(options),
         peers=options["peers"],
         pool=options["pool"],
+        shared=link is not None,
     )
-    servers: list[FastCGIService] = [*previews, service]
-    notifier = Notifier.fromEnvironment(os.environ)
-    if notifier:
-        NotifyService(notifier, servers, _reactor()).setServiceParent(parent)
-    for server in servers:
-        server.setServiceParent(parent)
-    return parent
+    _addServers(parent, [*previews, service])
 
 
 def _makePreview(options: Options, factory: FastCGIFactory) -> FastCGIService:

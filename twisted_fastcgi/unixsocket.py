@@ -240,9 +240,9 @@ class _UnixPort(AcceptingPort):
     def stopListening(self) -> Deferred[None]:
         """
         Remove the path, and accept who has connected before: to close the socket
-        would be to send them away.
+        would be to send them away.  If it is lent, that is for others to do.
         """
-        if self._listening and self._removePath():
+        if self._listening and self._removePath() and not self.isLent:
             while self._listening and self._acceptOne():
                 pass
         return super().stopListening()

@@ -13,6 +13,7 @@ import re
 import socket
 import subprocess
 from collections import Counter
+from collections.abc import Sequence
 from http.client import HTTPConnection
 from itertools import count
 from pathlib import Path
@@ -106,14 +107,22 @@ class Load:
         cut off or is that of another request.
     """
 
-    def __init__(self, port: int, size: int = 50000) -> None:
+    def __init__(
+        self,
+        port: int,
+        methods: Sequence[str] = ("GET", "PUT", "PUT"),
+        size: int = 50000,
+    ) -> None:
         """
         @param port: That of the web server.
+        @param methods: With which methods to ask in turn, the first one without a
+            body.
         @param size: How many bytes some of the requests have: without any they are
             all for pages.
         """
         self.answers: dict[str, int] = {}
         self._port = port
+        self._methods = methods
         self._size = size
         self._numbers = count()
         self._lock = Lock()
@@ -130,22 +139,24 @@ class Load:
             with self._lock:
                 number = next(self._numbers)
             name = f"/{number}"
-            status = self._ask(name, b"x" * (number % 3 * self._size))
+            turn = number % 3 if self._size else 0
+            body = b"x" * (turn * self._size)
+            status = self._ask(self._methods[turn], name, body)
             with self._lock:
                 self.answers[name] = status
             if status != 200:
                 # As a client would that tries again a little later.
                 self._over.wait(0.05)
 
-    def _ask(self, name: str, body: bytes) -> int:
+    def _ask(self, method: str, name: str, body: bytes) -> int:
         """
         Ask once.
         """
         connection = HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE)
         try:
-            # nginx tries these again on another connection, if it finds that one
-            # is just being closed.
-            connection.request("PUT" if body else "GET", name, body or None)
+            # nginx tries GET and PUT again on another connection, if it finds that
+            # one is just being closed.
+            connection.request(method, name, body or None)
             answer = connection.getresponse()
             text = answer.read()
         except OSError:

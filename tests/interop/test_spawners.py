@@ -45,6 +45,7 @@ RECIPES = (
     "systemd/alone.service",
     "systemd/app.service",
     "systemd/app.socket",
+    "systemd/workers.service",
 )
 
 TWISTD = SCRIPTS / "twistd"
@@ -288,7 +289,7 @@ class SystemdTests(SpawnerMixin, SynchronousTestCase):
         """
         analyze = program("systemd-analyze")
         units = [self.recipe(f"systemd/app.{kind}") for kind in ("service", "socket")]
-        units.append(self.recipe("systemd/alone.service"))
+        units += map(self.recipe, ("systemd/alone.service", "systemd/workers.service"))
         done = subprocess.run(
             [analyze, "verify", "--man=no", "--recursive-errors=no", *units],
             stdout=subprocess.PIPE,
@@ -398,5 +399,27 @@ class SystemdTests(SpawnerMixin, SynchronousTestCase):
         )
         with self.running(command) as process:
             self.assertEqual(self.server(), process.pid)
+            self.assertAccess()
+        self.assertFalse(os.path.exists(self.path))
+
+    def test_workers(self) -> None:
+        """
+        With workers several processes serve, which the setting for the reload
+        replaces.
+        """
+        unit = self.recipe("systemd/workers.service")
+        text = unit.read_text().replace("--workers auto", "--workers 2")
+        unit.write_text(text)
+        command = shlex.split(self.setting(unit, "ExecStart"))
+        ready = [") serves, ", ") serves, "]
+        with self.running(command, ready) as process:
+            self.assertShared()
+            before = self.server()
+            reload = self.setting(unit, "ExecReload")
+            pid = {"MAINPID": str(process.pid)}
+            subprocess.run(["/bin/sh", "-c", reload], env=pid, check=True)
+            assert process.stdout is not None
+            list(until("all workers are replaced", process.stdout))
+            self.assertNotEqual(self.server(), before)
             self.assertAccess()
         self.assertFalse(os.path.exists(self.path))
