@@ -606,6 +606,61 @@ class SocketOutletTests(TableTestCase):
             self.assertEqual(self.peer.read(), piece)
         self.assertEqual(self.reactor.getWriters(), [])
 
+    def test_closeAtOnce(self) -> None:
+        """
+        Closed at once, the connection ends right behind what was held back.
+        """
+        for overTCP in (False, True):
+            self.connectTo(overTCP=overTCP)
+            self.outlet.hold()
+            self.outlet.write([b"the end"])
+            shut: list[bytes] = []
+            handle = self.peer.transport.getHandle()
+            self.patch(
+                self.outlet, "close", lambda shut=shut: shut.append(self.peer.readAll())
+            )
+            self.outlet.closeAtOnce()
+            self.assertEqual(shut, [b"the end"])
+            self.assertRaises(OSError, handle.send, b"more")
+            del self.outlet.close
+            self.outlet.close()
+
+    def test_closeAtOnceLater(self) -> None:
+        """
+        What the socket does not take is sent before that.
+        """
+        written = self.fill()
+        self.outlet.closeAtOnce()
+        self.assertEqual(self.peer.readAll(), written)
+        self.connectTo()
+        self.outlet.hold()
+        self.outlet.write([written])
+        self.outlet.closeAtOnce()
+        self.assertEqual(self.peer.readAll(), written)
+
+    def test_closeAtOnceGone(self) -> None:
+        """
+        It does not matter if the peer has gone.
+        """
+        self.peer.transport.getHandle().shutdown(socket.SHUT_RDWR)
+        self.outlet.closeAtOnce()
+        self.assertEqual(self.peer.readAll(), b"")
+
+    def test_hasInput(self) -> None:
+        """
+        It tells whether something waits to be read; the end does not count, nor
+        does a connection that is broken.
+        """
+        self.assertFalse(self.outlet.hasInput)
+        self.peer._socket.send(b"x")
+        self.assertTrue(self.outlet.hasInput)
+        self.reactor.turn()
+        self.peer._socket.shutdown(socket.SHUT_WR)
+        self.assertFalse(self.outlet.hasInput)
+        with socket.socket() as unconnected:
+            self.patch(self.outlet, "_socket", unconnected)
+            self.assertFalse(self.outlet.hasInput)
+
     def test_nothing(self) -> None:
         """
         Nothing is nothing, held back or not.

@@ -615,8 +615,10 @@ class ServiceTests(SupervisedMixin, SynchronousTestCase):
         """
         One worker is one.
         """
-        self.service(1).startService()
+        service = self.service(1)
+        service.startService()
         self.assertIn("serving app.root by 1 worker on", self.logged()[0])
+        self.successResultOf(service.stopService())
 
     def test_hangUp(self) -> None:
         """
@@ -655,9 +657,10 @@ class ServiceTests(SupervisedMixin, SynchronousTestCase):
         """
         exits: list[Any] = []
         self.patch(atexit, "register", exits.append)
-        self.start()
+        service = self.start()
         self.reactor.stop = lambda: exits.append("stop")  # type: ignore
         for process in self.reactor.alive():
             process.end(1)
         self.assertEqual(exits[1:], ["stop"])
         self.assertIn("before it served", self.logged(LogLevel.critical)[0])
+        self.successResultOf(service.stopService())
