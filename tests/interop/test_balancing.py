@@ -119,7 +119,7 @@ class Balanced:
         """
         Begin to ask for pages, until all servers have answered some.
         """
-        load = Load(self.front.address, 0)
+        load = Load(self.front.address, size=0)
         self.addCleanup(load.finish)
         self.waitForAll()
         return load
