@@ -82,9 +82,9 @@ _TOO_MANY_PARAMS = "The request has more or longer header fields than are allowe
 #: What a refused request gets, by protocol status.  An END_REQUEST alone makes
 #: Apache send an empty page with status 200 and lets HAProxy wait in vain.
 _REFUSALS = {
-    ProtocolStatus.OVERLOADED: errorPage(503, _OVERLOADED),
-    ProtocolStatus.CANT_MPX_CONN: errorPage(503, _CANT_MPX),
-    ProtocolStatus.UNKNOWN_ROLE: errorPage(501, UNKNOWN_ROLE),
+    ProtocolStatus.OVERLOADED: (503, errorPage(503, _OVERLOADED)),
+    ProtocolStatus.CANT_MPX_CONN: (503, errorPage(503, _CANT_MPX)),
+    ProtocolStatus.UNKNOWN_ROLE: (501, errorPage(501, UNKNOWN_ROLE)),
 }
 
 
@@ -208,7 +208,8 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
             raise LocalProtocolError("there is no request that could be rejected")
         status = ProtocolStatus.UNKNOWN_ROLE
         self._requestOver()
-        return _rejection(self.requestId, _REFUSALS[status], status)
+        _, page = _REFUSALS[status]
+        return _rejection(self.requestId, page, status)
 
     def _stderrEnd(self) -> bytes:
         """
@@ -316,7 +317,9 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
         Answer a management record (section 4).
         """
         if type_ == _BEGIN_REQUEST:
-            raise RemoteProtocolError("BEGIN_REQUEST with request id 0")
+            raise RemoteProtocolError(
+                "BEGIN_REQUEST with request id 0", kind="begin_request"
+            )
         if type_ == RecordType.GET_VALUES:
             return self._collect(contentLength, self._getValues)
         self._ignore()
@@ -333,7 +336,11 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
             b"FCGI_MAX_REQS": number,
             b"FCGI_MPXS_CONNS": b"0",
         }
-        asked = {name for name, _ in decodePairs(content)}
+        try:
+            asked = {name for name, _ in decodePairs(content)}
+        except RemoteProtocolError as error:
+            error.kind = "management"
+            raise
         values = encodePairs(item for item in known.items() if item[0] in asked)
         return ManagementReceived(
             RecordType.GET_VALUES,
@@ -349,7 +356,8 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
         if contentLength < BODY_LENGTH:
             raise RemoteProtocolError(
                 f"BEGIN_REQUEST of request {requestId} announces {contentLength} "
-                f"bytes of content instead of {BODY_LENGTH}"
+                f"bytes of content instead of {BODY_LENGTH}",
+                kind="begin_request",
             )
         return self._collect(
             BODY_LENGTH, lambda content: self._beginRequest(requestId, content)
@@ -386,8 +394,9 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
             self.inputPending = True
         else:
             self._strayInput = True
-        page = _REFUSALS[status]
-        return RequestRejected(requestId, reason, _rejection(requestId, page, status))
+        code, page = _REFUSALS[status]
+        data = _rejection(requestId, page, status)
+        return RequestRejected(requestId, reason, data, status, code)
 
     # What is done with the records of the request in hand
 
@@ -470,7 +479,8 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
         self._requestOver()
         page = errorPage(status, explanation, head=isHead)
         data = _rejection(self.requestId, page)
-        return RequestRejected(self.requestId, reason, data)
+        complete = ProtocolStatus.REQUEST_COMPLETE
+        return RequestRejected(self.requestId, reason, data, complete, status)
 
     def _ignoreRecord(self, type_: int, contentLength: int) -> None:
         """
@@ -502,7 +512,8 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
         Give up a connection on which a request begins twice.
         """
         raise RemoteProtocolError(
-            f"{RecordType(type_).name} for request {self.requestId}, which is in hand"
+            f"{RecordType(type_).name} for request {self.requestId}, which is in hand",
+            kind="begin_request",
         )
 
     def _enter(self, state: InputState) -> None:

@@ -40,6 +40,7 @@ from twisted_fastcgi.errors import (
     LocalProtocolError,
     RemoteProtocolError,
 )
+from twisted_fastcgi.figures import ActiveRequest, Figures
 from twisted_fastcgi.interfaces import IFastCGIRequest, IStreamingResource
 from twisted_fastcgi.pages import BAD_REQUEST, UNKNOWN_ROLE, errorPage
 from twisted_fastcgi.request import FastCGIRequest
@@ -125,6 +126,8 @@ class RequestChannel:
     @ivar connected: Whether a response can still be sent.
     @ivar paused: Whether the application keeps the body waiting.
     @ivar bodyDone: Whether all of the body has come.
+    @ivar hidden: Whether it is not to be told of as an active request.  May be
+        set.
     @ivar temporaryAdapter: Tells L{twisted.python.components} not to remember
         this as what the request is for L{IFastCGIRequest}, which it is only
         until it is finished.
@@ -144,7 +147,8 @@ class RequestChannel:
     @ivar _declared: The size of the response's body as its header tells.
     @ivar _sent: How much of that has been sent.
     @ivar _overrun: Whether the application has written more than that.
-    @ivar _code: The status code of the response.
+    @ivar _code: The status code of the response, as the application set it.
+    @ivar _sentCode: The one that was sent.
     @ivar _failedMidway: Whether the request has failed after that was sent.
     @ivar _bodyAllowed: Whether the response may have a body.
     """
@@ -162,6 +166,7 @@ class RequestChannel:
     connected = True
     paused = False
     bodyDone = False
+    hidden = False
     temporaryAdapter = True
 
     _appStatus = 0
@@ -181,6 +186,7 @@ class RequestChannel:
     _sent = 0
     _overrun = False
     _code = 0
+    _sentCode = 0
     _failedMidway = False
     _bodyAllowed = True
 
@@ -199,6 +205,15 @@ class RequestChannel:
         self.began: float = factory.seconds()
         self.site = factory.site
         self.factory = factory.loggingSite
+
+    def describe(self) -> ActiveRequest:
+        """
+        Tell of the request while it is in hand.
+
+        @return: What may be told of it.
+        """
+        figures: Figures = self._connection.factory.figures
+        return figures.active(self._command, self._path, self.age)
 
     # What FastCGI knows of the request
 
@@ -295,7 +310,7 @@ class RequestChannel:
             self.refuse(414, _LONG_PATH, str(error))
             return
         except RemoteProtocolError as error:
-            self.refuse(400, BAD_REQUEST, str(error))
+            self.refuse(400, BAD_REQUEST, str(error), "variables")
             return
         make = self._connection.factory.requestFactory
         if make is FastCGIRequest and self.length is None:
@@ -468,7 +483,7 @@ class RequestChannel:
             return False
         reason = f"{self._received} of {self.length} bytes of the body came"
         self._endDelivery(BodyTooShort(reason))
-        self.refuse(400, _SHORT_BODY, reason)
+        self.refuse(400, _SHORT_BODY, reason, "short_body")
         return True
 
     def _finishBody(self) -> None:
@@ -554,26 +569,52 @@ class RequestChannel:
         self._endDelivery(TimeoutError(reason))
         self.refuse(408, _SLOW_BODY, reason)
 
-    def refuse(self, status: int, explanation: str, reason: str | None) -> None:
+    def refuse(
+        self,
+        status: int,
+        explanation: str,
+        reason: str | None,
+        kind: str | None = None,
+    ) -> None:
         """
         Answer the request without the application.
 
         @param status: An HTTP status code.
         @param explanation: A sentence for the client.
-        @param reason: A sentence for the log, or L{None}.
+        @param reason: A sentence for the log; L{None} if it is in there, for it
+            is the application that failed.
+        @param kind: What the web server did wrong, one of L{ERROR_KINDS
+            <twisted_fastcgi.errors.ERROR_KINDS>}.
         """
         if not self.connected:
             return
         if reason is not None:
             self._connection.complain(f"request {self.requestId} got {status}", reason)
+        if kind is not None:
+            self._connection.factory.figures.errors[kind] += 1
         if self._started:
-            self.loseConnection()
+            self._giveUp("failed" if reason is None else "cut_off")
             return
+        self._countRefusal(status, reason is None)
         head = self._variables.get(b"REQUEST_METHOD") == b"HEAD"
         page = errorPage(status, explanation, head=head, statusFirst=self.statusFirst)
         self._connection.writeStdout(page)
         self._end(complete=True)
         self.disconnect(Failure(ConnectionAborted(reason or explanation)))
+
+    def _countRefusal(self, status: int, byApplication: bool) -> None:
+        """
+        Count the request as one that got a page of the server's own.
+
+        @param status: The status code.
+        @param byApplication: Whether that is so because the application failed.
+        """
+        figures = self._connection.factory.figures
+        if byApplication:
+            figures.answered(status, self.began)
+        else:
+            figures.refusedWith(status)
+            figures.time(self.began)
 
     def rejectRole(self, reason: str) -> None:
         """
@@ -585,6 +626,7 @@ class RequestChannel:
         if self._started or self._usesStderr:
             self.refuse(501, UNKNOWN_ROLE, reason)
             return
+        self._connection.factory.figures.ended("unknown_role")
         # Whoever was on the way to the resource may want to know.
         self.disconnect(Failure(ConnectionAborted(reason)))
         self._connection.rejectRole(reason)
@@ -630,6 +672,7 @@ class RequestChannel:
         Make the header block; one that says 500 if the application's is none.
         """
         self._started = True
+        self._sentCode = code
         self._bodyAllowed = self._command != b"HEAD" and code not in NO_BODY_CODES
         length = cgi.declaredLength(headers)
         self._declared = length if self._bodyAllowed else None
@@ -647,6 +690,7 @@ class RequestChannel:
             log.error("{uri} got 500: {error}", uri=self._path, error=error)
             self._bodyAllowed = False
             self._declared = None
+            self._sentCode = 500
             head = self._command == b"HEAD"
             return errorPage(500, _FAILED, head=head, statusFirst=self.statusFirst)
 
@@ -693,6 +737,9 @@ class RequestChannel:
             body = b""
         self._request = None
         self._over()
+        factory = self._connection.factory
+        # What Figures.answered does: to call it would take as long again.
+        factory.figures.fresh[code].append(factory.seconds() - self.began)
         if len(body) < _SMALL:
             data += body
         else:
@@ -769,7 +816,7 @@ class RequestChannel:
             return
         self._request = None
         if self._failedMidway:
-            self._breakOff()
+            self._breakOff("failed")
             return
         complete = self._declared is None or self._sent >= self._declared
         if not complete:
@@ -779,7 +826,30 @@ class RequestChannel:
                 sent=self._sent,
                 declared=self._declared,
             )
+        self._countEnd(complete)
         self._end(complete)
+
+    def _countEnd(self, complete: bool) -> None:
+        """
+        Count the response that the application has ended.
+        """
+        if complete and self._started:
+            figures = self._connection.factory.figures
+            figures.answered(self._sentCode, self.began)
+        else:
+            self.countBreak("failed")
+
+    def countBreak(self, outcome: str) -> None:
+        """
+        Count the request as one that got no whole answer.
+
+        @param outcome: What became of it, one of L{BREAKS
+            <twisted_fastcgi.figures.BREAKS>}.
+        """
+        if self.connected:
+            figures = self._connection.factory.figures
+            figures.ended(outcome)
+            figures.time(self.began)
 
     def _end(self, complete: bool) -> None:
         """
@@ -820,15 +890,26 @@ class RequestChannel:
         length was told, by END_REQUEST while STDOUT is still open; else by
         closing the connection without END_REQUEST.
         """
+        self._giveUp("failed")
+
+    def _giveUp(self, outcome: str) -> None:
+        """
+        Give up the response midway, if that is still to be done.
+
+        @param outcome: What became of the request.
+        """
         if not self.connected:
             return
-        self._breakOff()
+        self._breakOff(outcome)
         self.disconnect(Failure(ConnectionAborted("the response was given up")))
 
-    def _breakOff(self) -> None:
+    def _breakOff(self, outcome: str) -> None:
         """
         End the response where it is.
+
+        @param outcome: What became of the request.
         """
+        self.countBreak(outcome)
         self.flush()
         if self._started and self._declared is not None:
             self._end(complete=False)
@@ -841,6 +922,7 @@ class RequestChannel:
         Close the connection at once.
         """
         if self.connected:
+            self.countBreak("failed")
             self._over()
             self._connection.abortConnection()
 

@@ -7,6 +7,25 @@ What can go wrong on a FastCGI connection, and whose fault it is.
 
 from __future__ import annotations
 
+ERROR_KINDS = (
+    "not_fastcgi",
+    "begin_request",
+    "management",
+    "unread_answers",
+    "params_timeout",
+    "params",
+    "variables",
+    "short_body",
+    "other",
+)
+"""
+What a web server can do wrong: sends a record that does not begin as one of
+FastCGI 1.0; a BEGIN_REQUEST that can't be; management records that can't be
+read; more of them than it reads answers; variables that stop coming; variables
+that can't be read, or a body before their end; variables that say what can't be;
+less of a body than was told.
+"""
+
 
 class FastCGIError(Exception):
     """
@@ -30,7 +49,17 @@ class LocalProtocolError(ProtocolError):
 class RemoteProtocolError(ProtocolError):
     """
     The peer sent something that the protocol does not allow.
+
+    @ivar kind: What kind of thing, one of L{ERROR_KINDS}.
     """
+
+    def __init__(self, *args: object, kind: str = "other") -> None:
+        """
+        @param args: The message.
+        @param kind: One of L{ERROR_KINDS}.
+        """
+        super().__init__(*args)
+        self.kind = kind
 
 
 class LimitExceeded(RemoteProtocolError):

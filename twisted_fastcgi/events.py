@@ -103,11 +103,16 @@ class RequestRejected:
         L{RequestReceived} was given.
     @ivar reason: Why, for the log.
     @ivar data: The answer, to be sent now.
+    @ivar protocolStatus: What END_REQUEST says in it, a L{ProtocolStatus
+        <twisted_fastcgi.records.ProtocolStatus>}.
+    @ivar status: The status code of HTTP in it.
     """
 
     requestId: int
     reason: str
     data: bytes
+    protocolStatus: int
+    status: int
 
 
 @dataclass(slots=True)

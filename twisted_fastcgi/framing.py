@@ -92,7 +92,7 @@ class RecordReader(ABC, Generic[Event]):
                     event = self._readHeader()
         except RemoteProtocolError as error:
             # One without a traceback, which would keep all that it went through.
-            self._error = type(error)(*error.args)
+            self._error = type(error)(*error.args, kind=error.kind)
             self._data = b""
             self._offset = self._contentLeft = self._skipLeft = 0
             raise

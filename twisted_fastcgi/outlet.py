@@ -72,6 +72,7 @@ class Outlet:
         itself full, for else it would not tell even that.
     @ivar full: Whether there is more to send than there should be.
     @ivar held: Whether output is being held back.
+    @ivar sent: How much was given to the transport or its socket, in bytes.
     @ivar waitingSince: Since when the peer could have taken something that
         waits to be sent, and has not, as far as the transport tells, in
         seconds of the reactor's clock; L{None} if it has taken everything.
@@ -100,6 +101,7 @@ class Outlet:
 
     full = False
     held = False
+    sent = 0
     waitingSince: float | None = None
 
     # To set all these anew takes 2 us of each connection.
@@ -256,7 +258,9 @@ class Outlet:
         Have the transport write something.  It takes nothing but L{bytes},
         which stay as they are here.
         """
-        self._transport.writeSequence(list(map(bytes, pieces)))
+        data = list(map(bytes, pieces))
+        self.sent += sum(map(len, data))
+        self._transport.writeSequence(data)
 
     def _wait(self) -> None:
         """
@@ -568,15 +572,15 @@ class SocketOutlet(Outlet):
 
     @ivar _socket: The socket, which is the transport's.
     @ivar _buffered: Whether the transport has something to send.
-    @ivar _written: How much was written straight to the socket since everybody
-        else had their turn, as far as that is known, in bytes.
+    @ivar _turnEnd: How much C{sent} has to be for everybody else to have their
+        turn.
     @ivar _registering: Whether the transport's first call is yet to come.
     """
 
     _step = 16384
 
     _buffered = False
-    _written = 0
+    _turnEnd = _TURN_BYTES
     _registering = False
 
     def _attach(self) -> None:
@@ -590,7 +594,7 @@ class SocketOutlet(Outlet):
         Send what was held back, and what is written from now on at once.
         """
         # What was received is what it is the answer to: so there was a turn.
-        self._written = 0
+        self._turnEnd = self.sent + _TURN_BYTES
         self.held = False
         if self._pieces:
             self._flush()
@@ -603,8 +607,7 @@ class SocketOutlet(Outlet):
         After some 1 MiB a piece goes that way, too: so a producer whose peer
         reads fast enough does not keep everybody else from their turn.
         """
-        if self._streaming and not self._buffered and self._written < _TURN_BYTES:
-            self._written += size
+        if self._streaming and not self._buffered and self.sent < self._turnEnd:
             pieces = self._sendNow(pieces, size)
             if not pieces:
                 return
@@ -639,6 +642,7 @@ class SocketOutlet(Outlet):
         except OSError:
             # It is full, or broken; the transport will find out and report it.
             return pieces
+        self.sent += sent
         if sent == size:
             return []
         index = 0
@@ -706,6 +710,7 @@ class SocketOutlet(Outlet):
         except OSError:
             return
         self._queued -= sent
+        self.sent += sent
         while sent:
             piece = self._queue.popleft()
             if sent < len(piece):
@@ -742,7 +747,8 @@ class SocketOutlet(Outlet):
         if self._registering:
             return
         self._clogged = False
-        self._unsent = self._written = 0
+        self._unsent = 0
+        self._turnEnd = self.sent + _TURN_BYTES
         self._notWaiting()
         self._sendQueue()
         if self._queue:

@@ -124,6 +124,12 @@ class RestrictedFactory:
         """
         self._factory.doStop()
 
+    def peerRefused(self) -> None:
+        """
+        Have the other factory count a connection that was refused elsewhere.
+        """
+        _count(self._factory)
+
     def buildProtocol(self, addr: IAddress) -> IProtocol | None:
         """
         Build a protocol for a listed peer.
@@ -135,18 +141,30 @@ class RestrictedFactory:
             return self._factory.buildProtocol(addr)
         for peers in self._lists:
             if addr.host not in peers:
-                logRefusal(self._log, addr.host, peers)
+                refuse(self._factory, self._log, addr.host, peers)
                 return None
         return self._factory.buildProtocol(addr)
 
 
-def logRefusal(log: Logger, host: str, peers: Peers) -> None:
+def refuse(factory: object, log: Logger, host: str, peers: Peers) -> None:
     """
     Say that a connection was refused, and why.
 
+    @param factory: What would have served it: it counts that, by its method
+        C{peerRefused}, if it has one.
     @param log: Where.
     @param host: The peer's address.
     @param peers: The list that it is not in.
     """
     message = "closed a connection from {peer}: {name} does not have it"
     log.warn(message, peer=host, name=peers.name)
+    _count(factory)
+
+
+def _count(factory: object) -> None:
+    """
+    Have a factory count a connection that was refused.
+    """
+    count = getattr(factory, "peerRefused", None)
+    if count is not None:
+        count()

@@ -31,7 +31,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_fastcgi.peers import Peers, logRefusal
+from twisted_fastcgi.peers import Peers, refuse
 
 BACKLOG = 1024
 """
@@ -352,7 +352,7 @@ class AcceptingPort:
 
     def _adopt(self, connection: socket.socket, peer: Any) -> None:
         if self._peers is not None and peer[0] not in self._peers:
-            return logRefusal(self._log, peer[0], self._peers)
+            return refuse(self.factory, self._log, peer[0], self._peers)
         connection.setblocking(False)
         try:
             self._reactor.adoptStreamConnection(

@@ -119,7 +119,8 @@ def decodeHeader(data: bytes, offset: int = 0) -> tuple[int, int, int, int]:
         start = data[offset : offset + HEADER_LENGTH]
         raise RemoteProtocolError(
             f"a record starts with version {version} instead of {VERSION}: "
-            f"{start!r} is not FastCGI"
+            f"{start!r} is not FastCGI",
+            kind="not_fastcgi",
         )
     return type_, requestId, contentLength, paddingLength
 

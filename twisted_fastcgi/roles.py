@@ -204,7 +204,7 @@ class FilterChannel(RoleChannel):
             self.dataLength = cgi.dataLength(self._variables)
             self.dataLastModified = cgi.dataLastModified(self._variables)
         except RemoteProtocolError as error:
-            self.refuse(400, BAD_REQUEST, str(error))
+            self.refuse(400, BAD_REQUEST, str(error), "variables")
             return
         limit = self._connection.limits.bodyBytes
         if limit is not None and self.dataLength > limit:
@@ -258,6 +258,7 @@ class FilterChannel(RoleChannel):
             _NOT_THE_FILE,
             f"{self._dataReceived} bytes of DATA came, FCGI_DATA_LENGTH told "
             f"{self.dataLength}",
+            "short_body",
         )
 
     def _letGo(self) -> None:

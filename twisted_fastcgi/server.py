@@ -43,10 +43,11 @@ from twisted_fastcgi.connection import (
     WholeRequestReceived,
 )
 from twisted_fastcgi.errors import LimitExceeded, RemoteProtocolError
+from twisted_fastcgi.figures import Figures, Statistics
 from twisted_fastcgi.interfaces import IAuthorizer, IFilterResource
 from twisted_fastcgi.mount import ROOT, mounted
 from twisted_fastcgi.outlet import outletFor
-from twisted_fastcgi.records import RecordType, Role
+from twisted_fastcgi.records import ProtocolStatus, RecordType, Role
 from twisted_fastcgi.request import FastCGIRequest
 from twisted_fastcgi.roles import CHANNELS, FilterChannel
 
@@ -58,6 +59,9 @@ _SWEEP_INTERVAL = 1.0
 #: How much a transport reads at a time, in bytes, and how much of a large body.
 _READ_SIZE = FileDescriptor.bufferSize
 _LARGE_READ_SIZE = 262144
+
+#: How many requests are counted later.
+_MANY = 1000
 
 #: For how long a kept connection without a request is still open after the
 #: server has begun to stop, in seconds: a request that is on its way then gets
@@ -105,6 +109,7 @@ class FastCGIProtocol(Protocol):
         with the next one.
     @ivar _complained: Whether something about this peer is in the log.
     @ivar _stage: What the deadline is for.
+    @ivar _received: How much has come, in bytes.
     """
 
     factory: FastCGIFactory
@@ -121,6 +126,7 @@ class FastCGIProtocol(Protocol):
     _complained = False
     _leaving = False
     _stage = _BUSY
+    _received = 0
 
     # What the transport says
 
@@ -130,10 +136,10 @@ class FastCGIProtocol(Protocol):
         """
         factory = self.factory
         self._connection = ApplicationConnection(factory.limits, factory.roles)
-        self._connection.refusing = self._leaving = factory.refusing
         transport = self._transport
         self._outlet = outletFor(transport, factory.reactor, self._transportDrained)
-        factory.connectionMade(self)
+        if factory.connectionMade(self):
+            self._connection.refusing = self._leaving = True
         self._setDeadline()
 
     def dataReceived(self, data: bytes) -> None:
@@ -142,6 +148,7 @@ class FastCGIProtocol(Protocol):
 
         @param data: The bytes, in any cuts.
         """
+        self._received += len(data)
         if self._closing:
             return
         if self._channel is None and not self._outlet.full:
@@ -160,9 +167,10 @@ class FastCGIProtocol(Protocol):
 
         @param reason: Why the connection is gone.
         """
-        self._closing = True
+        wasClosing, self._closing = self._closing, True
         channel, self._channel = self._channel, None
         if channel is not None:
+            channel.countBreak("cut_off" if wasClosing else "disconnected")
             channel.disconnect(reason)
         self._outlet.connectionLost()
         self.factory.connectionLost(self)
@@ -298,7 +306,10 @@ class FastCGIProtocol(Protocol):
         """
         channel, self._channel = self._channel, None
         if channel is not None:
+            channel.countBreak("aborted")
             channel.disconnect(Failure(ConnectionLost("the web server aborted it")))
+        else:
+            self.factory.figures.ended("aborted")
         self._answer(event.data)
         self._requestOver()
 
@@ -307,9 +318,23 @@ class FastCGIProtocol(Protocol):
         Send the answer to a request that nobody will see.
         """
         self.complain(f"request {event.requestId} was rejected", event.reason)
+        self._countRejection(event)
         self._answer(event.data)
         if self._channel is None:
             self._requestOver()
+
+    def _countRejection(self, event: RequestRejected) -> None:
+        """
+        Count a request that nobody will see.
+        """
+        figures = self.factory.figures
+        outcome = _REJECTIONS.get(event.protocolStatus)
+        if outcome is not None:
+            figures.ended(outcome)
+            return
+        figures.refusedWith(event.status)
+        if event.status == 400:
+            figures.errors["params"] += 1
 
     def _managementReceived(self, event: ManagementReceived) -> None:
         """
@@ -327,7 +352,8 @@ class FastCGIProtocol(Protocol):
             if self._queuedAnswers > self.limits.queuedAnswers:
                 raise LimitExceeded(
                     f"more than {self.limits.queuedAnswers} answers to management "
-                    "records or refused requests wait to be read"
+                    "records or refused requests wait to be read",
+                    kind="unread_answers",
                 )
 
     def _protocolError(self, error: RemoteProtocolError) -> None:
@@ -336,8 +362,10 @@ class FastCGIProtocol(Protocol):
         is no end to it.
         """
         self.complain("the connection is closed", str(error))
+        self.factory.figures.errors[error.kind] += 1
         channel, self._channel = self._channel, None
         if channel is not None:
+            channel.countBreak("cut_off")
             channel.flush()
         self._closing = True
         self._resumeReading()
@@ -667,6 +695,20 @@ class FastCGIProtocol(Protocol):
             return limits.paramsTimeout
         return limits.bodyTimeout if stage is _BODY else None
 
+    @property
+    def traffic(self) -> tuple[int, int]:
+        """
+        How many bytes have come, and how many went out.
+        """
+        return self._received, self._outlet.sent
+
+    @property
+    def channel(self) -> RequestChannel | None:
+        """
+        The request in hand.
+        """
+        return self._channel
+
     def checkTime(self, now: float) -> None:
         """
         Act on what should have happened by now.
@@ -698,10 +740,18 @@ class FastCGIProtocol(Protocol):
             self.complain(
                 "the connection is closed", "a request began to arrive and stopped"
             )
+            self.factory.figures.errors["params_timeout"] += 1
         # Nothing was answered that could be lost.
         self._closing = True
         self._outlet.close()
 
+
+#: What becomes of a request, by the status that END_REQUEST tells.
+_REJECTIONS: Mapping[int, str] = {
+    ProtocolStatus.CANT_MPX_CONN: "cant_multiplex",
+    ProtocolStatus.OVERLOADED: "overloaded",
+    ProtocolStatus.UNKNOWN_ROLE: "unknown_role",
+}
 
 #: What is done with an event, by its class.
 _HANDLERS: Mapping[type, Any] = {
@@ -723,6 +773,7 @@ class FastCGIFactory(ServerFactory):
     @ivar reactor: Tells the time.
     @ivar seconds: Tells the time, too, and at once.
     @ivar loggingSite: The same site, if it is to log each request.
+    @ivar figures: What is counted.
     @ivar roles: The roles that are served.
     @ivar authorizerSite: What serves the role of an Authorizer, if it is not
         the same site.
@@ -769,6 +820,7 @@ class FastCGIFactory(ServerFactory):
             reactor = cast(IReactorTime, globalReactor)
         self.reactor = reactor
         self.seconds = reactor.seconds
+        self.figures = Figures(reactor.seconds)
         self.limits = Limits() if limits is None else limits
         self.site, self.loggingSite = _sitesFor(resourceOrSite, mount, reactor)
         self.authorizerSite = _authorizerSite(authorizer, reactor)
@@ -802,6 +854,21 @@ class FastCGIFactory(ServerFactory):
         """
         return self._draining or len(self._connections) >= self.limits.connections
 
+    def statistics(self) -> Statistics:
+        """
+        Tell the figures about what is being served, and what was.
+
+        @return: The figures as they are now.
+        """
+        traffic = [connection.traffic for connection in self._connections]
+        channels = [connection.channel for connection in self._connections]
+        return self.figures.statistics(
+            [each.describe() for each in channels if each and not each.hidden],
+            open=len(traffic),
+            received=sum(received for received, _ in traffic),
+            sent=sum(sent for _, sent in traffic),
+        )
+
     def startFactory(self) -> None:
         """
         Start the site, too.
@@ -817,15 +884,22 @@ class FastCGIFactory(ServerFactory):
 
     # Called by the connections
 
-    def connectionMade(self, connection: FastCGIProtocol) -> None:
+    def connectionMade(self, connection: FastCGIProtocol) -> bool:
         """
         Count a connection.
 
         @param connection: The new one.
+        @return: Whether requests on it are to be refused.
         """
+        figures = self.figures
+        figures.accepted += 1
+        refusing = self.refusing
+        if refusing:
+            figures.refused["draining" if self._draining else "limit"] += 1
         self._connections.add(connection)
         if self._sweeping is None:
             self._sweeping = self.reactor.callLater(_SWEEP_INTERVAL, self._sweep)
+        return refusing
 
     def connectionLost(self, connection: FastCGIProtocol) -> None:
         """
@@ -833,10 +907,21 @@ class FastCGIFactory(ServerFactory):
 
         @param connection: The one that is gone.
         """
+        received, sent = connection.traffic
+        self.figures.received += received
+        self.figures.sent += sent
         self._connections.discard(connection)
         if not self._connections:
+            self.figures.settle(_MANY)
             self._stopSweeping()
             self._noConnections()
+
+    def peerRefused(self) -> None:
+        """
+        Count a connection of a peer that may not connect.
+        """
+        self.figures.accepted += 1
+        self.figures.refused["peer"] += 1
 
     # Deadlines
 
@@ -846,6 +931,7 @@ class FastCGIFactory(ServerFactory):
         then costs far less than a delayed call for each request.
         """
         self._sweeping = self.reactor.callLater(_SWEEP_INTERVAL, self._sweep)
+        self.figures.settle()
         now = self.reactor.seconds()
         for connection in list(self._connections):
             connection.checkTime(now)
