@@ -21,44 +21,40 @@ anything.
 
 from __future__ import annotations
 
-import json
 import re
-import urllib.request
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from email.message import Message
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from http.cookiejar import CookieJar
-from itertools import chain, repeat
-from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
-from urllib.parse import urlencode
+from itertools import chain
+from typing import Any, TypeVar, cast
 
-from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import (
-    IConsumer,
-    IDelayedCall,
-    IProducer,
-    IProtocol,
-    IProtocolFactory,
-    IPullProducer,
-    IPushProducer,
-    IReactorTime,
-    IStreamClientEndpoint,
-    ITransport,
-)
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IConsumer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.web.http import NO_BODY_CODES
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IBodyProducer, IResponse
+from twisted.web.iweb import IBodyProducer
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 from zope.interface import implementer
 
+from twisted_fastcgi.answers import Record, Response, readRecords
+from twisted_fastcgi.asking import (
+    Body,
+    CookieAnswer,
+    HeaderFields,
+    Params,
+    Pieces,
+    Text,
+    cookieCarrier,
+    encodeBody,
+    encoded,
+    gathered,
+    pieceSizes,
+)
 from twisted_fastcgi.cgiclient import (
     Target,
     Variables,
@@ -79,16 +75,21 @@ from twisted_fastcgi.connection import (
 from twisted_fastcgi.dissect import Dissector
 from twisted_fastcgi.errors import FastCGIError, RemoteProtocolError
 from twisted_fastcgi.explain import Ledger
+from twisted_fastcgi.inmemory import End, FlushingAgent, Network
 from twisted_fastcgi.listing import Listing
 from twisted_fastcgi.mount import ROOT
-from twisted_fastcgi.records import HEADER_LENGTH, RecordType, decodeHeader
+from twisted_fastcgi.records import RecordType
 from twisted_fastcgi.server import FastCGIFactory
 
 __all__ = [
+    "Body",
     "Exchange",
     "FastCGITestClient",
+    "HeaderFields",
     "NoResponse",
     "NotAnswered",
+    "Params",
+    "Pieces",
     "Record",
     "Response",
     "WholeBody",
@@ -96,45 +97,6 @@ __all__ = [
 ]
 
 _Result = TypeVar("_Result")
-
-_Text: TypeAlias = str | bytes
-
-#: The CGI variables of a request; a value of L{None} leaves one out.  Text
-#: stands for its bytes in UTF-8.
-Params: TypeAlias = (
-    Mapping[str, _Text | None]
-    | Mapping[bytes, _Text | None]
-    | Mapping[_Text, _Text | None]
-)
-
-#: The header fields of a request.  A field with several values has them in a
-#: list.
-HeaderFields: TypeAlias = (
-    Headers
-    | Mapping[str, _Text | Sequence[_Text]]
-    | Mapping[bytes, _Text | Sequence[_Text]]
-)
-
-#: The body of a request: bytes, or the fields of a form.  A field with several
-#: values has them in a list.
-Body: TypeAlias = bytes | Mapping[str, Any] | Sequence[tuple[str, Any]]
-
-#: In what pieces the bytes of a request arrive: all of one size, or of these
-#: sizes and the rest whole; whole if L{None}.
-Pieces: TypeAlias = int | Sequence[int] | None
-
-#: How much Twisted's transports read at once, and how much they let wait to be
-#: sent until they are full, in bytes.
-_BUFFER_SIZE = 65536
-
-#: How often producers may be asked for more until it is clear that there will
-#: be no end: they have written some 300 MiB by then, if they know their job.
-_ENDLESS = 5000
-
-#: Where the web server is.
-_ADDRESS = UNIXAddress(None)
-
-_FORM = b"application/x-www-form-urlencoded"
 
 _unsafe = re.compile(rb"[^!-~]")
 _isAbsolute = re.compile(rb"https?://", re.IGNORECASE).match
@@ -162,487 +124,6 @@ class NotAnswered(AssertionError):
     """
 
 
-class Record(NamedTuple):
-    """
-    A record (FastCGI 1.0, section 3.3).
-
-    @ivar type: Its type: a L{RecordType<twisted_fastcgi.records.RecordType>},
-        or a number if it is none of these.
-    @ivar requestId: Its request id.
-    @ivar content: Its content.
-    @ivar paddingLength: The size of its padding, in bytes.
-    """
-
-    type: int
-    requestId: int
-    content: bytes
-    paddingLength: int
-
-
-def readRecords(data: bytes) -> list[Record]:
-    """
-    Take bytes apart into records (FastCGI 1.0, section 3.3).
-
-    @param data: The bytes, from the beginning of a record on.
-    @return: The records.  One that is not whole at the end is left out.
-    @raise RemoteProtocolError: If this is not FastCGI.
-    """
-    records: list[Record] = []
-    offset = 0
-    while offset + HEADER_LENGTH <= len(data):
-        type_, requestId, length, padding = decodeHeader(data, offset)
-        start = offset + HEADER_LENGTH
-        offset = start + length + padding
-        if offset <= len(data):
-            if type_ in _TYPES:
-                type_ = RecordType(type_)
-            content = data[start : start + length]
-            records.append(Record(type_, requestId, content, padding))
-    return records
-
-
-_TYPES = frozenset(RecordType)
-
-
-@dataclass(frozen=True)
-class Response:
-    """
-    A response, or what has come of one.
-
-    @ivar code: The status code.
-    @ivar phrase: The reason phrase.
-    @ivar headers: The header fields.
-    @ivar body: The body.
-    @ivar stderr: What was written to STDERR (FastCGI 1.0, section 5.3).
-    @ivar appStatus: The application status (FastCGI 1.0, section 5.5);
-        L{None} if there was no END_REQUEST.
-    @ivar protocolStatus: The protocol status, likewise.
-    @ivar complete: Whether the response is whole: STDOUT has ended, the body
-        is as long as I{Content-Length} says, and END_REQUEST has come.
-    @ivar raw: The bytes that came, with all records.
-    """
-
-    code: int
-    phrase: bytes
-    headers: Headers
-    body: bytes
-    stderr: bytes
-    appStatus: int | None
-    protocolStatus: int | None
-    complete: bool
-    raw: bytes = field(repr=False)
-
-    @property
-    def records(self) -> list[Record]:
-        """
-        The records of the response.
-        """
-        return readRecords(self.raw)
-
-    def text(self, encoding: str | None = None) -> str:
-        """
-        Decode the body.
-
-        @param encoding: How it is encoded; by default what I{Content-Type}
-            says, or UTF-8.
-        @return: The text.
-        @raise UnicodeDecodeError: If that is not so.
-        """
-        message = Message()
-        for value in self.headers.getRawHeaders(b"Content-Type", ()):
-            message["Content-Type"] = value.decode("latin1")
-        return self.body.decode(encoding or message.get_content_charset() or "utf-8")
-
-    def json(self) -> Any:
-        """
-        Read the body as JSON.
-
-        @return: What it says.
-        @raise ValueError: If it is no JSON.
-        """
-        return json.loads(self.body)
-
-
-# Connections in memory
-
-
-@implementer(ITransport, IConsumer, IPushProducer)
-class _End:
-    """
-    One end of a connection in memory.
-
-    It does what Twisted's transports do, when they do it: it calls nobody back
-    from within a call, except for what the interfaces ask for; it is full when
-    more than 64 KiB are unsent, and pauses its producer then; it asks a pull
-    producer for more when all is sent; it closes when all is sent and no
-    producer is at work; it delivers nothing, not even the end, while it is
-    paused; its protocol learns of the end once.
-
-    @ivar peer: The other end.
-    @ivar connected: Whether it is open.
-    @ivar disconnecting: Whether it is to be closed when all is sent.
-    @ivar busy: Whether one of its protocol's methods, or one of its own, is
-        being called, so that it must not call back.
-    @ivar unsent: How many bytes the other end has not read.
-    @ivar _written: Those, in the pieces in which they were written.
-    @ivar _writing: Whether something is to be done when all is sent.
-    @ivar _reading: Whether the protocol wants to read.
-    """
-
-    peer: _End
-
-    def __init__(self, network: _Network, protocol: IProtocol) -> None:
-        """
-        @param network: What it is part of.
-        @param protocol: What uses it.
-        """
-        self.protocol = protocol
-        self.connected = True
-        self.disconnecting = False
-        self.busy = True
-        self.unsent = 0
-        self._network = network
-        self._written: deque[bytes] = deque()
-        self._writing = False
-        self._reading = True
-        self._producer: IProducer | None = None
-        self._streaming = True
-        self._producerPaused = False
-        self._halfClosing = False
-        self._halfClosed = False
-        self._aborting = False
-
-    # ITransport and what Twisted's transports have beyond it
-
-    def getPeer(self) -> UNIXAddress:
-        return _ADDRESS
-
-    def getHost(self) -> UNIXAddress:
-        return _ADDRESS
-
-    def write(self, data: bytes) -> None:
-        isOpen = self.connected and not (self._halfClosed or self._aborting)
-        if isOpen and data:
-            for start in range(0, len(data), _BUFFER_SIZE):
-                self._written.append(data[start : start + _BUFFER_SIZE])
-            self.unsent += len(data)
-            self._writing = True
-            if self._streaming and self.unsent > _BUFFER_SIZE:
-                self._pauseProducer()
-            self._network.changed(self)
-
-    def _pauseProducer(self) -> None:
-        """
-        Tell the producer that this is full.
-        """
-        if self._producer is not None:
-            self._producerPaused = True
-            cast(IPushProducer, self._producer).pauseProducing()
-
-    def writeSequence(self, data: Iterable[bytes]) -> None:
-        self.write(b"".join(data))
-
-    def loseConnection(self) -> None:
-        self.disconnecting = True
-        self._reading = False
-        self._writing = True
-        self._network.changed(self)
-
-    def loseWriteConnection(self) -> None:
-        self._halfClosing = True
-        self._writing = True
-        self._network.changed(self)
-
-    def abortConnection(self) -> None:
-        self._aborting = True
-        self.unsent = 0
-        self._network.changed(self)
-
-    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
-        if self._producer is not None:
-            raise RuntimeError(
-                f"can't register {producer}, because {self._producer} was never "
-                "unregistered"
-            )
-        if not self.connected:
-            producer.stopProducing()
-            return
-        self._producer = producer
-        self._streaming = streaming
-        if not streaming:
-            cast(IPullProducer, producer).resumeProducing()
-
-    def unregisterProducer(self) -> None:
-        self._producer = None
-        self._writing = self._writing or self.disconnecting
-        self._network.changed(self)
-
-    def pauseProducing(self) -> None:
-        self._reading = False
-
-    def resumeProducing(self) -> None:
-        self._reading = not self.disconnecting
-        self._network.changed(self)
-
-    def stopProducing(self) -> None:
-        self.loseConnection()
-
-    # What happens on its own
-
-    def step(self) -> bool:
-        """
-        Do what a reactor would do next.
-
-        @return: Whether there was anything to be done.
-        """
-        action = self._next()
-        if action is None:
-            return False
-        self._run(action)
-        return True
-
-    def _run(self, action: Callable[[], object]) -> None:
-        """
-        Call back.
-        """
-        busy, self.busy = self.busy, True
-        try:
-            action()
-        finally:
-            self.busy = busy
-
-    @property
-    def hasWork(self) -> bool:
-        """
-        Whether there is something to be done.
-        """
-        return self._next() is not None
-
-    def _next(self) -> Callable[[], object] | None:
-        """
-        Tell what is to be done next.
-        """
-        peer = self.peer
-        if not self.connected or self.busy:
-            return None
-        if self._aborting:
-            return partial(self.lose, ConnectionAborted())
-        if self._reading and peer.unsent:
-            return self._read
-        if self._reading and (peer._halfClosed or not peer.connected):
-            gone = ConnectionLost() if peer._aborting else ConnectionDone()
-            return partial(self.lose, gone)
-        if self.unsent and not peer.connected:
-            return partial(self.lose, ConnectionLost())
-        if self._writing and not self.unsent:
-            return self._allSent
-        return None
-
-    def _read(self, size: int = _BUFFER_SIZE) -> None:
-        """
-        Deliver a piece of what has come.
-
-        @param size: How many bytes at the most.
-        """
-        self.protocol.dataReceived(self.peer._take(size))
-
-    def pull(self, size: int) -> None:
-        """
-        Deliver some of what has come, though the protocol wants none.
-
-        @param size: How many bytes, at most as many as there are.
-        """
-        left = self.peer.unsent - size
-        while self.peer.unsent > left and not self._aborting:
-            self._run(partial(self._read, self.peer.unsent - left))
-
-    def _take(self, size: int) -> bytes:
-        """
-        Let the other end have a piece of what was written.
-        """
-        data = self._written.popleft()
-        if len(data) > size:
-            self._written.appendleft(data[size:])
-            data = data[:size]
-        self.unsent -= len(data)
-        return data
-
-    def _allSent(self) -> None:
-        """
-        Go on, now that all is sent.
-        """
-        self._writing = False
-        producer = self._producer
-        if producer is not None and (not self._streaming or self._producerPaused):
-            self._producerPaused = False
-            self._network.countProduction()
-            cast(IPullProducer, producer).resumeProducing()
-        elif self.disconnecting:
-            self.lose(ConnectionDone())
-        elif self._halfClosing:
-            self._halfClosed = True
-
-    def lose(self, reason: Exception) -> None:
-        """
-        Close this end, if it is open.  What it has written is still there for
-        the other end.
-
-        @param reason: What its protocol is told.
-        """
-        if not self.connected:
-            return
-        self.connected = False
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            producer.stopProducing()
-        self.protocol.connectionLost(Failure(reason))
-        self._network.lost(self)
-
-
-class _Network:
-    """
-    All connections in memory to one factory.
-
-    Nothing waits for anything but time: L{flush} goes on until there is nothing
-    left to be done.  With a L{Clock} it is called by itself whenever something
-    has changed.  What can't be done right then, because Twisted's transports
-    don't call back from within a call, is left to the reactor or clock.
-
-    @ivar reactor: Tells the time.
-    @ivar _ends: All ends of connections that are open.
-    @ivar _depth: How many calls of L{flush} are going on.
-    @ivar _productions: How often producers were asked since the outermost one
-        began.
-    @ivar _afterwards: What is to be called when there is nothing left to do.
-    @ivar _waking: The call of L{flush} that is to come.
-    """
-
-    def __init__(self, factory: FastCGIFactory, reactor: IReactorTime) -> None:
-        """
-        @param factory: What makes the protocols of the application's side.
-        @param reactor: Tells the time.
-        """
-        self.reactor = reactor
-        self._factory = factory
-        self._ends: list[_End] = []
-        self._depth = 0
-        self._productions = 0
-        self._afterwards: list[Callable[[], object]] = []
-        self._waking: IDelayedCall | None = None
-
-    def connect(self, protocol: IProtocol) -> _End:
-        """
-        Make a connection.
-
-        @param protocol: The web server's side.
-        @return: Its end.
-        """
-        if not self._ends:
-            self._factory.doStart()
-        server = cast(IProtocol, self._factory.buildProtocol(_ADDRESS))
-        near, far = _End(self, protocol), _End(self, server)
-        near.peer, far.peer = far, near
-        self._ends += [far, near]
-        server.makeConnection(far)
-        protocol.makeConnection(near)
-        near.busy = far.busy = False
-        return near
-
-    def lost(self, end: _End) -> None:
-        """
-        Forget an end.
-
-        @param end: One that is closed.
-        """
-        self._ends.remove(end)
-        if not self._ends:
-            self._factory.doStop()
-
-    def close(self) -> None:
-        """
-        Close all connections.
-        """
-        # An agent may make another one when it has lost one.
-        while any(end.connected for end in self._ends):
-            for end in list(self._ends):
-                end.lose(ConnectionDone())
-
-    def changed(self, end: _End) -> None:
-        """
-        Do what is to be done after a transport was called, if nobody is at it
-        already.
-
-        @param end: The transport.
-        """
-        if self._depth:
-            return
-        if isinstance(self.reactor, Clock):
-            busy, end.busy = end.busy, True
-            try:
-                self.flush()
-            finally:
-                end.busy = busy
-        if self._waking is None and any(each.hasWork for each in self._ends):
-            self._waking = self.reactor.callLater(0, self._wake)
-
-    def _wake(self) -> None:
-        """
-        Do what was left.
-        """
-        self._waking = None
-        self.flush()
-
-    def settle(self) -> None:
-        """
-        Do what is to be done, and what was put off to be done at once.
-        """
-        self.flush()
-        clock = self.reactor
-        while isinstance(clock, Clock) and any(
-            call.getTime() <= clock.seconds() for call in clock.getDelayedCalls()
-        ):
-            clock.advance(0)
-
-    def flush(self) -> None:
-        """
-        Do what is to be done.
-        """
-        if self._waking is not None:
-            self._waking.cancel()
-            self._waking = None
-        if not self._depth:
-            self._productions = 0
-        self._depth += 1
-        try:
-            while any([end.step() for end in list(self._ends)]):
-                pass
-        finally:
-            self._depth -= 1
-        while self._afterwards:
-            self._afterwards.pop(0)()
-
-    def countProduction(self) -> None:
-        """
-        See that it ends.
-
-        @raise RuntimeError: If it does not.
-        """
-        self._productions += 1
-        if self._productions > _ENDLESS:
-            raise RuntimeError(
-                "the application goes on producing without end: read its response in "
-                "pieces, with begin(..., reading=False) and read()"
-            )
-
-    def afterwards(self, f: Callable[[], object]) -> None:
-        """
-        Call something when there is nothing else to be done.
-
-        @param f: What to call.
-        """
-        self._afterwards.append(f)
-
-
 class _WebServer(Protocol):
     """
     The web server's side of a connection, with one exchange at a time.
@@ -663,11 +144,11 @@ class _WebServer(Protocol):
         self._connections = connections
 
     @property
-    def end(self) -> _End:
+    def end(self) -> End:
         """
         The transport.
         """
-        return cast(_End, self.transport)
+        return cast(End, self.transport)
 
     @property
     def isIdle(self) -> bool:
@@ -1124,7 +605,7 @@ class FastCGITestClient:
         self.cookies = CookieJar()
         self.pending: list[Exchange] = []
         self._origin = origin.rstrip("/").encode("utf-8")
-        self._network = _Network(self.factory, reactor)
+        self._network = Network(self.factory, reactor)
         self._connections: list[_WebServer] = []
         self._isClosing = False
 
@@ -1146,8 +627,8 @@ class FastCGITestClient:
 
     def request(
         self,
-        method: _Text,
-        path: _Text,
+        method: Text,
+        path: Text,
         *,
         headers: HeaderFields | None = None,
         body: Body | None = None,
@@ -1171,8 +652,8 @@ class FastCGITestClient:
         @return: As L{Exchange.whenFinished} gives it.
         @raise ValueError: If there can be no such request.
         """
-        content, contentType = _encodeBody(body)
-        fields = _headers(headers)
+        content, contentType = encodeBody(body)
+        fields = gathered(headers)
         if contentType is not None and not fields.hasHeader(b"Content-Type"):
             fields.setRawHeaders(b"Content-Type", [contentType])
         length = None if content is None else len(content)
@@ -1189,7 +670,7 @@ class FastCGITestClient:
         )
         return exchange.whenFinished()
 
-    def get(self, path: _Text, **options: Any) -> Deferred[Response]:
+    def get(self, path: Text, **options: Any) -> Deferred[Response]:
         """
         Send a I{GET} request.
 
@@ -1200,7 +681,7 @@ class FastCGITestClient:
         """
         return self.request(b"GET", path, **options)
 
-    def post(self, path: _Text, body: Body = b"", **options: Any) -> Deferred[Response]:
+    def post(self, path: Text, body: Body = b"", **options: Any) -> Deferred[Response]:
         """
         Send a I{POST} request.
 
@@ -1214,8 +695,8 @@ class FastCGITestClient:
 
     def begin(
         self,
-        method: _Text,
-        path: _Text,
+        method: Text,
+        path: Text,
         *,
         headers: HeaderFields | None = None,
         length: int | None = None,
@@ -1242,7 +723,7 @@ class FastCGITestClient:
         @return: What has begun.
         @raise ValueError: If there can be no such request.
         """
-        fields = _headers(headers)
+        fields = gathered(headers)
         exchange = self._exchange(
             method, path, fields, length, params, keepConnection, pieces
         )
@@ -1253,8 +734,8 @@ class FastCGITestClient:
 
     def _exchange(
         self,
-        method: _Text,
-        path: _Text,
+        method: Text,
+        path: Text,
         headers: Headers,
         length: int | None,
         params: Params | None,
@@ -1264,15 +745,15 @@ class FastCGITestClient:
         """
         Make an exchange, and find a connection for it.
         """
-        method = _bytes(method)
-        target = self._target(_bytes(path))
+        method = encoded(method)
+        target = self._target(encoded(path))
         self._addCookies(target, headers)
         variables = merged(
             requestVariables(method, target, headers, length),
             cast(Variables, self.params),
             cast("Variables | None", params),
         )
-        sizes = _sizes(self.pieces if pieces is None else pieces)
+        sizes = pieceSizes(self.pieces if pieces is None else pieces)
         connection = self._connection()
         if keepConnection is None:
             keepConnection = self.keepConnection
@@ -1338,7 +819,7 @@ class FastCGITestClient:
         """
         Add the cookies that a request to this URI has, unless it has some.
         """
-        carrier = _cookieCarrier(target)
+        carrier = cookieCarrier(target)
         self.cookies.add_cookie_header(carrier)
         cookies = carrier.get_header("Cookie")
         if cookies is not None and not headers.hasHeader(b"Cookie"):
@@ -1348,8 +829,8 @@ class FastCGITestClient:
         """
         Keep the cookies that a response sets.
         """
-        answer = _CookieAnswer(response.headers)
-        self.cookies.extract_cookies(cast(Any, answer), _cookieCarrier(target))
+        answer = CookieAnswer(response.headers)
+        self.cookies.extract_cookies(cast(Any, answer), cookieCarrier(target))
 
     # Waiting
 
@@ -1424,7 +905,7 @@ class FastCGITestClient:
         """
         options.setdefault("variables", self.params)
         options.setdefault("keepConnection", self.keepConnection)
-        return _FlushingAgent(self._network, **options)
+        return FlushingAgent(self._network, **options)
 
     def close(self) -> None:
         """
@@ -1440,79 +921,6 @@ class FastCGITestClient:
             self._isClosing = False
 
 
-def _bytes(text: _Text) -> bytes:
-    """
-    Encode text as UTF-8.
-    """
-    return text.encode("utf-8") if isinstance(text, str) else text
-
-
-def _headers(headers: HeaderFields | None) -> Headers:
-    """
-    Gather header fields.
-    """
-    if isinstance(headers, Headers):
-        return headers.copy()
-    fields = Headers()
-    for name, values in (headers or {}).items():
-        if isinstance(values, (str, bytes)):
-            values = [values]
-        for value in values:
-            fields.addRawHeader(_bytes(name), _bytes(value))
-    return fields
-
-
-def _encodeBody(body: Body | None) -> tuple[bytes | None, bytes | None]:
-    """
-    Encode a body.
-
-    @return: The body, and its type if that is known.
-    """
-    if body is None or isinstance(body, bytes):
-        return body, None
-    return urlencode(body, doseq=True).encode("ascii"), _FORM
-
-
-def _sizes(pieces: Pieces) -> Iterator[int]:
-    """
-    Tell the sizes of pieces, as long as they are not all that is left.
-
-    @raise ValueError: If there can be no such pieces.
-    """
-    some = [pieces] if isinstance(pieces, int) else list(pieces or [])
-    if any(size < 1 for size in some):
-        raise ValueError(f"each piece must have at least 1 byte: {pieces!r}")
-    return repeat(pieces) if isinstance(pieces, int) else iter(some)
-
-
-def _cookieCarrier(target: Target) -> urllib.request.Request:
-    """
-    Make a request that a L{CookieJar} understands.
-    """
-    uri = target.scheme + b"://" + target.authority + target.originForm
-    return urllib.request.Request(uri.decode("ascii"))
-
-
-class _CookieAnswer:
-    """
-    A response that a L{CookieJar} understands.
-    """
-
-    def __init__(self, headers: Headers) -> None:
-        """
-        @param headers: Its header fields.
-        """
-        self._message = Message()
-        for value in headers.getRawHeaders(b"Set-Cookie", ()):
-            self._message["Set-Cookie"] = value.decode("latin1")
-
-    def info(self) -> Message:
-        """
-        Give the header fields.
-        """
-        return self._message
-
-
 @implementer(IBodyProducer)
 class WholeBody:
     """
@@ -1523,11 +931,11 @@ class WholeBody:
     @ivar length: The size of the body, in bytes.
     """
 
-    def __init__(self, body: _Text) -> None:
+    def __init__(self, body: Text) -> None:
         """
         @param body: The body.
         """
-        self._body = _bytes(body)
+        self._body = encoded(body)
         self.length = len(self._body)
 
     def startProducing(self, consumer: IConsumer) -> Deferred[None]:
@@ -1554,65 +962,3 @@ class WholeBody:
         """
         Do nothing: all is produced.
         """
-
-
-@implementer(IStreamClientEndpoint)
-class _Endpoint:
-    """
-    Connects in memory.
-    """
-
-    def __init__(self, network: _Network) -> None:
-        """
-        @param network: Where the connections are.
-        """
-        self._network = network
-
-    def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
-        """
-        Make a connection.
-
-        @param factory: Makes the protocol.
-        @return: Fires with that.
-        """
-        protocol = cast(IProtocol, factory.buildProtocol(_ADDRESS))
-        self._network.connect(protocol)
-        return succeed(protocol)
-
-
-class _FlushingAgent(FastCGIAgent):
-    """
-    An agent that has done all that can be done when it gives back a
-    L{Deferred}.
-    """
-
-    def __init__(self, network: _Network, **options: Any) -> None:
-        """
-        @param network: Where its connections are.
-        @param options: More arguments of L{FastCGIAgent}.
-        """
-        super().__init__(network.reactor, _Endpoint(network), **options)
-        self._network = network
-
-    def request(self, *args: Any, **kwargs: Any) -> Deferred[IResponse]:
-        """
-        Send a request, see L{FastCGIAgent.request}.
-
-        @return: Fires with the response.
-        """
-        return self._flushed(super().request(*args, **kwargs))
-
-    def getValues(self, *args: Any, **kwargs: Any) -> Deferred[dict[bytes, bytes]]:
-        """
-        Ask for limits, see L{FastCGIAgent.getValues}.
-
-        @return: Fires with them.
-        """
-        return self._flushed(super().getValues(*args, **kwargs))
-
-    def _flushed(self, deferred: Deferred[_Result]) -> Deferred[_Result]:
-        """
-        Do all that can be done.
-        """
-        self._network.settle()
-        return deferred
