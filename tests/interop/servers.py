@@ -156,6 +156,18 @@ class WebServer:
         return b"" if self.mount == "/" else b"/app"
 
 
+def reached(byTCP: bool) -> dict[str, str]:
+    """
+    Tell where the application is in a recipe, and in tests.
+
+    @param byTCP: Whether the recipe reaches it by TCP.
+    @return: For C{replaced} of a L{WebServer}.
+    """
+    if byTCP:
+        return {"127.0.0.1:9000": "127.0.0.1:@TCP@"}
+    return {"/run/app.sock": "@SOCKET@"}
+
+
 class Running:
     """
     A running program.

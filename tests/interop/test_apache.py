@@ -13,7 +13,7 @@ from twisted.trial.unittest import TestCase
 
 from tests.interop.endtoend import EndToEnd
 from tests.interop.mounts import Mounted, Refusing
-from tests.interop.servers import WebServer
+from tests.interop.servers import WebServer, reached
 
 #: Apache refuses encoded slashes if it is not told otherwise.
 NO_SLASHES = {"%2F": 404}
@@ -31,16 +31,17 @@ def _apache(
     """
     Describe Apache with one of the recipes.
     """
-    address = {"/run/app.sock": "@SOCKET@"}
-    if recipe == "tcp":
-        address = {"127.0.0.1:9000": "127.0.0.1:@TCP@"}
     return WebServer(
         name,
         program="apache2",
         software="apache",
         arguments=("-D", "FOREGROUND", "-f", "@CONFIGURATION@"),
         recipe=f"apache/{recipe}.conf",
-        replaced={"*:80": "127.0.0.1:@PORT@", **address, **(replaced or {})},
+        replaced={
+            "*:80": "127.0.0.1:@PORT@",
+            **reached(byTCP=recipe == "tcp"),
+            **(replaced or {}),
+        },
         harness="apache/apache.conf",
         mount=mount,
         keeps=keeps,

@@ -11,7 +11,7 @@ from twisted.trial.unittest import TestCase
 
 from tests.interop.endtoend import EndToEnd
 from tests.interop.mounts import Mounted, Refusing
-from tests.interop.servers import WebServer
+from tests.interop.servers import WebServer, reached
 
 #: The site, without HTTPS and without what else listens on fixed ports.
 _SITE = """{
@@ -27,17 +27,12 @@ def _caddy(name: str, recipe: str, mount: str = "/") -> WebServer:
     """
     Describe Caddy with one of the recipes.
     """
-    byTCP = recipe == "tcp"
-    plain = "127.0.0.1:9000" if byTCP else "/run/app.sock"
     return WebServer(
         name,
         program="caddy",
         arguments=("run", "--adapter", "caddyfile", "--config", "@CONFIGURATION@"),
         recipe=f"caddy/{recipe}.caddyfile",
-        replaced={
-            "www.example.com {\n": _SITE,
-            plain: "127.0.0.1:@TCP@" if byTCP else "@SOCKET@",
-        },
+        replaced={"www.example.com {\n": _SITE, **reached(byTCP=recipe == "tcp")},
         environment={"HOME": "@FOLDER@", "XDG_DATA_HOME": "@FOLDER@"},
         mount=mount,
         tells=("during",),

@@ -18,7 +18,7 @@ from tests.interop.clients import Client, read
 from tests.interop.endtoend import EndToEnd
 from tests.interop.mounts import Mounted, Refusing
 from tests.interop.record import case
-from tests.interop.servers import WebServer, application, webServer
+from tests.interop.servers import WebServer, application, reached, webServer
 from tests.programs import ask
 
 #: HAProxy leaves paths as they are, and refuses what has to be encoded.
@@ -41,15 +41,16 @@ def _haproxy(
     """
     Describe HAProxy with one of the recipes.
     """
-    address = {"127.0.0.1:9000": "127.0.0.1:@TCP@"}
-    if recipe == "asking":
-        address = {"/run/app.sock": "@SOCKET@"}
     return WebServer(
         name,
         program="haproxy",
         arguments=("-db", "-f", "@CONFIGURATION@", "-f", "@RECIPE@"),
         recipe=f"haproxy/{recipe}.cfg",
-        replaced={"bind :80": "bind 127.0.0.1:@PORT@", **address, **(replaced or {})},
+        replaced={
+            "bind :80": "bind 127.0.0.1:@PORT@",
+            **reached(byTCP=recipe != "asking"),
+            **(replaced or {}),
+        },
         harness="haproxy/haproxy.cfg",
         mount=mount,
         keeps=keeps,

@@ -13,7 +13,7 @@ from twisted.trial.unittest import TestCase
 
 from tests.interop.endtoend import EndToEnd
 from tests.interop.mounts import Mounted, Refusing
-from tests.interop.servers import WebServer
+from tests.interop.servers import WebServer, reached
 
 #: How lighttpd starts the application, in the recipe.
 _TWISTD = "/usr/bin/twistd --nodaemon --pidfile= --logfile=/var/log/lighttpd/app.log"
@@ -40,7 +40,7 @@ def _lighttpd(
         program="lighttpd",
         arguments=("-D", "-f", "@CONFIGURATION@"),
         recipe=f"lighttpd/{recipe}.conf",
-        replaced=plain or {"/run/app.sock": "@SOCKET@"},
+        replaced=plain or reached(byTCP=False),
         harness="lighttpd/lighttpd.conf",
         **known,
     )

@@ -13,7 +13,7 @@ from twisted.trial.unittest import TestCase
 
 from tests.interop.endtoend import EndToEnd
 from tests.interop.mounts import Mounted, Refusing
-from tests.interop.servers import WebServer
+from tests.interop.servers import WebServer, reached
 
 
 def _nginx(
@@ -29,8 +29,6 @@ def _nginx(
 
     @param moved: Paths in the recipe that are to be other ones.
     """
-    byTCP = recipe == "tcp"
-    plain = "127.0.0.1:9000" if byTCP else "/run/app.sock"
     return WebServer(
         name,
         program="nginx",
@@ -39,7 +37,7 @@ def _nginx(
         replaced={
             "listen 80;": "listen 127.0.0.1:@PORT@;",
             "include fastcgi_params;": "include /etc/nginx/fastcgi_params;",
-            plain: "127.0.0.1:@TCP@" if byTCP else "@SOCKET@",
+            **reached(byTCP=recipe == "tcp"),
             **{f"location {path} {{": f"location {new} {{" for path, new in moved},
         },
         harness="nginx/nginx.conf",
