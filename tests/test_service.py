@@ -662,7 +662,7 @@ class DescriptionTests(SynchronousTestCase):
         """
         for options, owner in [("", (7, 8)), (":user=1", (1, 8)), (":group=2", (7, 2))]:
             made = endpointFromString(reactor, f"unix:/run/x{options}", 7, 8)
-            endpoint = made._endpoint
+            endpoint = made.endpoint
             assert isinstance(endpoint, UnixEndpoint)
             self.assertEqual((endpoint.uid, endpoint.gid), owner)
 

@@ -240,7 +240,7 @@ class PortTests(TapMixin, SynchronousTestCase):
         runner = ServerOptions()
         runner.parseOptions(["--uid=7", "--gid=8", "fastcgi", "-p", "unix:/x"])
         [endpoint] = runner.subOptions["endpoints"]
-        made = endpoint._endpoint
+        made = endpoint.endpoint
         self.assertEqual((made.uid, made.gid), (7, 8))
 
     def test_allow(self) -> None:
@@ -621,6 +621,7 @@ class OtherOptionTests(TapMixin, SynchronousTestCase):
             "--grace=",
             "--threads=",
             "--authorizer=",
+            "--check",
             "--preview=",
             "--preview-anywhere",
             "--print-config=",

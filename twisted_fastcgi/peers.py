@@ -36,6 +36,7 @@ class Peers:
     The IP addresses that may connect.
 
     @ivar name: Where the list stands, for messages.
+    @ivar networks: What is in it.
     """
 
     def __init__(self, text: str, name: str = "the list of peers") -> None:
@@ -47,7 +48,7 @@ class Peers:
         """
         self.name = name
         try:
-            self._networks = [_network(item.strip()) for item in text.split(",")]
+            self.networks = [_network(item.strip()) for item in text.split(",")]
         except ValueError as error:
             raise ValueError(
                 f"{name} is {text!r} ({error}): list IP addresses or networks, such "
@@ -62,7 +63,7 @@ class Peers:
         address = ip_address(str(host))
         if isinstance(address, IPv6):
             address = address.ipv4_mapped or address
-        return any(address in network for network in self._networks)
+        return any(address in network for network in self.networks)
 
 
 def _network(text: str) -> IPv4Network | IPv6Network:

@@ -40,6 +40,15 @@ _MOST_REQUESTS = 100
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
+TOO_FAR = (
+    "other machines could reach it, but a preview is for this one: add "
+    "interface=127.0.0.1, or say --preview-anywhere"
+)
+"""
+What is wrong with a preview that others can reach.
+"""
+
+
 class PreviewService(FastCGIService):
     """
     Serves an application over HTTP from its start to its stop.
@@ -87,10 +96,7 @@ class PreviewService(FastCGIService):
         if not (self._anywhere or isLocal(address)):
             # In one go with its opening, so that nothing has been accepted.
             self._closePort(port)
-            raise ValueError(
-                "other machines could reach it, but a preview is for this one: "
-                "add interface=127.0.0.1, or say --preview-anywhere"
-            )
+            raise ValueError(TOO_FAR)
         self._ports.append(port)
         self._tellServing()
         self._log.info(

@@ -89,6 +89,8 @@ class CannotServe(SystemExit, FastCGIError):
 class DescribedEndpoint:
     """
     An endpoint that messages call by the string it was made from.
+
+    @ivar endpoint: What that stands for.
     """
 
     def __init__(self, description: str, endpoint: IStreamServerEndpoint) -> None:
@@ -97,7 +99,7 @@ class DescribedEndpoint:
         @param endpoint: What it stands for.
         """
         self._description = description
-        self._endpoint = endpoint
+        self.endpoint = endpoint
 
     def __str__(self) -> str:
         return self._description
@@ -106,7 +108,7 @@ class DescribedEndpoint:
         """
         See L{IStreamServerEndpoint.listen}.
         """
-        return self._endpoint.listen(protocolFactory)
+        return self.endpoint.listen(protocolFactory)
 
 
 def endpointFromString(

@@ -12,7 +12,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -165,6 +165,13 @@ class Options(UsageOptions):
 
     optFlags = (
         [
+            "check",
+            None,
+            "Load the application, look whether all addresses and files can be "
+            "opened, without opening them, print what the options come to, and exit: "
+            "with 1 if anything is wrong. [default: serve]",
+        ],
+        [
             "display-tracebacks",
             None,
             "Show the traceback of an uncaught exception to the client, which may "
@@ -250,11 +257,13 @@ class Options(UsageOptions):
         # Python before 3.13 keeps the indentation of docstrings.
         self.docs = {name: " ".join(doc.split()) for name, doc in self.docs.items()}
         self._brief = False
+        self._problems: list[str] = []
         self["allowed"] = []
         self["application"] = None
         self["authorizer"] = None
         self["endpoints"] = []
         self["headers"] = []
+        self["peers"] = []
         self["pool"] = None
         self["ports"] = []
 
@@ -378,17 +387,37 @@ class Options(UsageOptions):
         reopenStandardStreams()
         # The runners print the usage with every error, and it is long.
         self._brief = True
-        self._checkSnippet()
-        if self["workers"] is None:
-            self._load()
-        else:
-            self._checkWorkers()
-        self["peers"] = self._parsePeers()
-        self._printSnippet()
-        self._checkLogFile()
-        self["endpoints"] = list(self._parsePorts())
-        self["preview"] = self._parsePreview()
+        for step in self._steps():
+            self._try(step)
         self._brief = False
+        if self["check"]:
+            # Nobody else has a use for it.
+            from twisted_fastcgi.checking import check
+
+            check(self, self._problems, _what(self), self._ofRunner("rundir") or "")
+
+    def _steps(self) -> Iterator[Callable[[], object]]:
+        yield self._checkSnippet
+        if self["workers"] is not None:
+            yield self._checkWorkers
+        if self["workers"] is None or self["check"]:
+            yield self._load
+        yield self._parsePeers
+        yield self._printSnippet
+        yield self._checkLogFile
+        yield self._parsePorts
+        yield self._keepPreview
+
+    def _try(self, step: Callable[..., object], *arguments: object) -> None:
+        """
+        Take a step, which may be the last one.
+        """
+        try:
+            step(*arguments)
+        except UsageError as error:
+            if not self["check"]:
+                raise
+            self._problems.append(str(error))
 
     def _checkSnippet(self) -> None:
         try:
@@ -483,13 +512,17 @@ class Options(UsageOptions):
             if self["log-format"] is not None:
                 raise UsageError("--log-format: there is no --logfile")
             return
+        self["log-format"] = chosen
+        if self["check"]:
+            # To open it is to make it.
+            return
         try:
             os.close(openLog(self["logfile"], *self._futureOwner()))
         except OSError as error:
             message = f"--logfile: cannot write to {self['logfile']!r}"
             raise UsageError(f"{message}: {error.strerror}") from error
 
-    def _parsePorts(self) -> Iterable[DescribedEndpoint]:
+    def _parsePorts(self) -> None:
         if self["ports"]:
             descriptions = self["ports"]
         elif self["preview"] is not None:
@@ -500,7 +533,10 @@ class Options(UsageOptions):
             descriptions = [*passedBySystemd(_reactor())] or [DEFAULT_PORT]
         uid, gid = self._futureOwner()
         for description in descriptions:
-            yield _parseEndpoint("port", description, uid, gid)
+            self._try(self._parsePort, description, uid, gid)
+
+    def _parsePort(self, description: str, *owner: int | None) -> None:
+        self["endpoints"].append(_parseEndpoint("port", description, *owner))
 
     def _futureOwner(self) -> tuple[int | None, int | None]:
         """
@@ -509,7 +545,7 @@ class Options(UsageOptions):
         """
         return self._ofRunner("uid"), self._ofRunner("gid")
 
-    def _parsePeers(self) -> list[Peers]:
+    def _parsePeers(self) -> None:
         try:
             found = webServerPeers(os.environ)
             lists = [] if found is None else [found]
@@ -517,7 +553,10 @@ class Options(UsageOptions):
                 lists.append(Peers(",".join(self["allowed"]), "--allow"))
         except ValueError as error:
             raise UsageError(str(error)) from error
-        return lists
+        self["peers"] = lists
+
+    def _keepPreview(self) -> None:
+        self["preview"] = self._parsePreview()
 
     def _parsePreview(self) -> DescribedEndpoint | None:
         if self["preview"] is not None:

@@ -127,15 +127,27 @@ def _clear(path: str) -> None:
 
     @raise OSError: If anything else is there.
     """
+    if isLeftBehind(path):
+        os.unlink(path)
+
+
+def isLeftBehind(path: str) -> bool:
+    """
+    Tell whether there is the socket of a server that is no more.
+
+    @param path: Where.
+    @return: Whether there is; else there is nothing.
+    @raise OSError: If anything else is there.
+    """
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
-        return
+        return False
     if not stat.S_ISSOCK(mode):
         raise OSError(errno.EEXIST, "the path exists and is not a socket")
     if _isAlive(path):
         raise OSError(errno.EADDRINUSE, "another process listens there")
-    os.unlink(path)
+    return True
 
 
 def _isAlive(path: str) -> bool:

@@ -1,0 +1,399 @@
+# Copyright (c) the twisted_fastcgi authors.
+# See LICENSE for details.
+
+"""
+Tests for L{twisted_fastcgi.checking}.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from unittest import SkipTest
+
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.programs import PATIENCE, ROOT, SCRIPTS, environment
+from tests.tables import TableTestCase, table
+from twisted_fastcgi.checking import portProblems, tcpAddresses
+from twisted_fastcgi.service import DescribedEndpoint, endpointFromString
+from twisted_fastcgi.tap import Options
+
+#: Who has no rights.
+NOBODY = 65534
+
+
+def taken(host: str = "127.0.0.1") -> socket.socket:
+    """
+    Listen on some port.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, 0), family=family)
+
+
+class CheckTestCase(TableTestCase):
+    """
+    A folder in which nothing may change.
+    """
+
+    def setUp(self) -> None:
+        """
+        Make the folder.
+        """
+        folder = TemporaryDirectory(prefix="tf")
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+        self.folder.chmod(0o755)
+
+    def checked(self, *options: str) -> tuple[int, list[str], list[str]]:
+        """
+        Check a command line.
+
+        @return: The exit status, and the lines of standard output and error.
+        """
+        out, err = self.patched("stdout"), self.patched("stderr")
+        before = sorted(self.folder.rglob("*"))
+        words = [word.format(folder=self.folder) for word in ("--check", *options)]
+        end = self.assertRaises(SystemExit, Options().parseOptions, words)
+        self.assertEqual(sorted(self.folder.rglob("*")), before)
+        assert isinstance(end.code, int)
+        return end.code, out.getvalue().splitlines(), err.getvalue().splitlines()
+
+    def patched(self, name: str) -> Any:
+        """
+        Catch what is printed.
+        """
+        caught = StringIO()
+        self.patch(sys, name, caught)
+        return caught
+
+    def problems(self, *options: str) -> list[str]:
+        """
+        Check a command line with which something is wrong.
+
+        @return: What, without what is the same in all lines.
+        """
+        code, out, err = self.checked(*options)
+        self.assertEqual((code, out), (1, []))
+        for line in err:
+            self.assertTrue(line.startswith("fastcgi: --"), line)
+        place = str(self.folder)
+        return [line.removeprefix("fastcgi: ").replace(place, "F") for line in err]
+
+
+class SettingTests(CheckTestCase):
+    """
+    What is printed when nothing is wrong.
+    """
+
+    def settings(self, *options: str) -> list[str]:
+        """
+        @return: The rows of the table, with single spaces.
+        """
+        code, out, err = self.checked(*options)
+        self.assertEqual((code, err), (0, []))
+        self.assertEqual(out[-1], "fastcgi: nothing is wrong")
+        return [" ".join(line.split()) for line in out[:-1]]
+
+    def test_defaults(self) -> None:
+        """
+        Every option is there, whether it was said or not.
+        """
+        rows = self.settings("--port=unix:{folder}/s")
+        self.assertEqual(rows[0], "application a demonstration page")
+        self.assertEqual(rows[1], f"--port unix:{self.folder}/s")
+        self.assertEqual(rows[2], "may connect whoever can reach a port")
+        for row in (
+            "--display-tracebacks no",
+            "--grace 30",
+            "--log-format none",
+            "--logfile none",
+            "--max-connections 1000",
+            "--threads 20",
+        ):
+            self.assertIn(row, rows)
+        named = {row.split()[0] for row in rows}
+        parameters = {f"--{option[0]}" for option in Options.optParameters}
+        self.assertEqual(parameters - named, {"--print-config"})
+        flags = {f"--{option[0]}" for option in Options.optFlags}
+        self.assertEqual(flags - named, {"--check"})
+
+    def test_said(self) -> None:
+        """
+        What was said is there as it was understood.
+        """
+        (self.folder / "access.log").write_text("")
+        rows = self.settings(
+            *("--path={folder}", "--port=unix:{folder}/s:mode=660", "--port=tcp:0"),
+            *("--allow=10.0.0.0/8,::1", "--add-header=X-Own: yes", "--grace=2.5"),
+            *("--logfile={folder}/access.log", "--display-tracebacks"),
+            "--preview=tcp:0:interface=127.0.0.1",
+        )
+        for row in (
+            f"application {self.folder}",
+            f"--port unix:{self.folder}/s:mode=660",
+            "--port tcp:0",
+            "may connect 10.0.0.0/8, ::1/128 (--allow)",
+            "--add-header X-Own: yes",
+            "--grace 2.5",
+            "--display-tracebacks yes",
+            "--log-format combined",
+            f"--logfile {self.folder}/access.log",
+            "--preview tcp:0:interface=127.0.0.1",
+        ):
+            self.assertIn(row, rows)
+
+    @table(
+        {
+            "a stale socket": ("unix:{folder}/stale",),
+            "any port": ("tcp:0",),
+            "of the loopback interface": ("tcp:0:interface=127.1.2.3",),
+            "IPv6": ("tcp6:0:interface=\\:\\:1",),
+            "another address of this machine": ("tcp:0:interface=localhost",),
+        }
+    )
+    def test_fine(self, port: str) -> None:
+        """
+        These can be listened on.
+        """
+        with socket.socket(socket.AF_UNIX) as stale:
+            stale.bind(f"{self.folder}/stale")
+        self.settings(f"--port={port}")
+
+    def test_newLog(self) -> None:
+        """
+        An access log that is not there is not made.
+        """
+        self.settings("--port=tcp:0", "--logfile={folder}/access.log")
+
+    def test_anywhere(self) -> None:
+        """
+        A preview that others can reach is fine if it is meant.
+        """
+        self.settings("--preview=tcp:0", "--preview-anywhere")
+
+
+class ProblemTests(CheckTestCase):
+    """
+    What is said when something is wrong.
+    """
+
+    @table(
+        {
+            "no folder": ("unix:{folder}/no/s", "there is no folder F/no"),
+            "no socket": (
+                "unix:{folder}/file",
+                "the path exists and is not a socket: F/file",
+            ),
+            "a server": (
+                "unix:{folder}/alive",
+                "another process listens there: F/alive",
+            ),
+            "too long": ("unix:" + "x" * 108, "the path has more than 107 bytes"),
+            "no port": ("tcp:65536", "there is no port 65536"),
+            "another machine": (
+                "tcp:0:interface=192.0.2.1",
+                "this machine has no address 192.0.2.1",
+            ),
+            "another machine, IPv6": (
+                "tcp6:0:interface=2001\\:db8\\:\\:1",
+                "this machine has no address 2001:db8::1",
+            ),
+        }
+    )
+    def test_ports(self, port: str, problem: str) -> None:
+        """
+        A port that could not be opened is told, with the reason.
+        """
+        (self.folder / "file").write_text("")
+        with socket.socket(socket.AF_UNIX) as alive:
+            alive.bind(f"{self.folder}/alive")
+            alive.listen()
+            [line] = self.problems(f"--port={port}")
+        shown = port.replace("{folder}", "F")
+        self.assertEqual(line, f"--port: cannot listen on {shown}: {problem}")
+
+    def test_unknownName(self) -> None:
+        """
+        A name that is none is told.
+        """
+        [line] = self.problems("--port=tcp:0:interface=no such name")
+        self.assertIn("no such name is no address: ", line)
+
+    def test_taken(self) -> None:
+        """
+        A port on which somebody listens is told, whatever the address.
+        """
+        with taken() as skt:
+            number = skt.getsockname()[1]
+            for interface in ("", ":interface=127.0.0.1"):
+                [line] = self.problems(f"--port=tcp:{number}{interface}")
+                self.assertTrue(line.endswith(": another process listens there"), line)
+
+    def test_rights(self) -> None:
+        """
+        Who is not root can make a socket where that is allowed, and keeps it.
+        """
+        if os.geteuid() != 0:
+            raise SkipTest("only root can become somebody else")
+        os.seteuid(NOBODY)
+        self.addCleanup(os.seteuid, 0)
+        own = f"unix:/tmp/tf-no:user={NOBODY}:group={os.getegid()}"
+        self.assertEqual(self.checked(f"--port={own}")[0], 0)
+        lines = self.problems(
+            *("--port=unix:{folder}/s", "--logfile={folder}/log"),
+            "--port=unix:/tmp/tf-no:user=0:group=12345",
+        )
+        given = "--port: cannot listen on unix:/tmp/tf-no:user=0:group=12345: only root"
+        self.assertEqual(
+            lines,
+            [
+                "--logfile: cannot write to 'F/log': the folder F is not writable",
+                "--port: cannot listen on unix:F/s: the folder F is not writable",
+                f"{given} can give it to the user 0",
+                f"{given}, or a member, can give it to the group 12345",
+            ],
+        )
+        os.seteuid(0)
+        (self.folder / "log").touch(0o600)
+        os.seteuid(NOBODY)
+        [line] = self.problems("--port=tcp:0", "--logfile={folder}/log")
+        self.assertEqual(line, "--logfile: cannot write to 'F/log': Permission denied")
+
+    def test_all(self) -> None:
+        """
+        All that is wrong is told, one line each.
+        """
+        lines = self.problems(
+            *("--resource=nosuch.x", "--port=tcp:x", "--port=tcp:65536"),
+            *("--port=tcp:0", "--port=tcp:0", "--allow=x", "--logfile={folder}"),
+            "--preview=x",
+        )
+        expected = [
+            "--resource: 'nosuch.x': ",
+            "--allow is 'x'",
+            "--port: bad endpoint 'tcp:x': ",
+            "--preview: bad endpoint 'x': ",
+            "--logfile: cannot write to 'F': Is a directory",
+            "--port: cannot listen on tcp:65536: ",
+            "--port: tcp:0 is there twice",
+        ]
+        self.assertEqual(len(lines), len(expected), lines)
+        for line, beginning in zip(lines, expected, strict=True):
+            self.assertTrue(line.startswith(beginning), line)
+
+    def test_preview(self) -> None:
+        """
+        A preview that others could reach is told.
+        """
+        [line] = self.problems("--preview=tcp:0")
+        self.assertIn("--preview: cannot listen on tcp:0: other machines could", line)
+        with taken("::1") as skt:
+            port = f"tcp6:{skt.getsockname()[1]}:interface=\\:\\:1"
+            [line] = self.problems(f"--preview={port}")
+        self.assertIn("another process listens there", line)
+
+
+class EndpointTests(SynchronousTestCase):
+    """
+    Where endpoints are going to listen.
+    """
+
+    def test_addresses(self) -> None:
+        """
+        It is asked for, and nothing is opened.
+        """
+        for description, expected in (
+            ("tcp:80", [(80, "")]),
+            ("tcp:80:interface=10.0.0.1", [(80, "10.0.0.1")]),
+            ("tcp6:81", [(81, "::")]),
+            ("unix:/x", []),
+        ):
+            endpoint = endpointFromString(MemoryReactorClock(), description)
+            self.assertEqual(tcpAddresses(endpoint), expected)
+
+    def test_others(self) -> None:
+        """
+        Of an endpoint of another kind nothing is said.
+        """
+        endpoint: Any = object()
+        described = DescribedEndpoint("onion:80", endpoint)
+        self.assertEqual(list(portProblems("port", [described], "")), [])
+
+    def test_folder(self) -> None:
+        """
+        A relative path begins where the process is going to be.
+        """
+        endpoint = endpointFromString(MemoryReactorClock(), "unix:s")
+        self.assertEqual(list(portProblems("port", [endpoint], "/tmp")), [])
+        [problem] = portProblems("port", [endpoint], "/nosuch")
+        self.assertIn("there is no folder /nosuch", problem)
+
+
+class ProcessTests(CheckTestCase):
+    """
+    The commands.
+    """
+
+    @table(
+        {
+            "twist": ("twist",),
+            "twistd": ("twistd",),
+            "twistd with files": ("twistd --pidfile=pid --logfile=log",),
+        }
+    )
+    def test_command(self, command: str) -> None:
+        """
+        They end at once, with 0 or 1, and leave nothing behind: no daemon, no
+        pid file, no log, no socket.
+        """
+        (self.folder / "hello.py").write_text(
+            "from twisted.web.resource import Resource\nclass Hello(Resource): pass\n"
+        )
+        for resource, status in (("hello.Hello", 0), ("hello.Bye", 1)):
+            done = subprocess.run(
+                [
+                    *f"{SCRIPTS}/{command} fastcgi --check --port=unix:s".split(),
+                    *("--logfile=access.log", f"--resource={resource}"),
+                ],
+                cwd=self.folder,
+                env=environment(PYTHONPATH=str(ROOT), PYTHONDONTWRITEBYTECODE="1"),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+            )
+            self.assertEqual(done.returncode, status, done.stderr)
+            files = [path.name for path in self.folder.iterdir()]
+            self.assertEqual(files, ["hello.py"])
+            if status == 0:
+                self.assertIn("hello.Hello\n", done.stdout)
+                self.assertEqual(done.stderr, "")
+            else:
+                self.assertEqual(done.stdout, "")
+                self.assertRegex(done.stderr, "^fastcgi: --resource: .*Bye.*\n$")
+
+    def test_inherited(self) -> None:
+        """
+        A socket that the process was started with is looked for, too.
+        """
+        command = f"{SCRIPTS}/twist fastcgi --check --port=fcgi:".split()
+        with taken() as skt:
+            for stdin, status in ((skt.fileno(), 0), (subprocess.DEVNULL, 1)):
+                done = subprocess.run(
+                    command,
+                    env=environment(),
+                    stdin=stdin,
+                    capture_output=True,
+                    text=True,
+                    timeout=PATIENCE,
+                )
+                self.assertEqual(done.returncode, status, done.stderr)
+                self.assertEqual("is no socket" in done.stderr, bool(status))
