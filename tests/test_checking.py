@@ -289,6 +289,19 @@ class ProblemTests(CheckTestCase):
         for line, beginning in zip(lines, expected, strict=True):
             self.assertTrue(line.startswith(beginning), line)
 
+    def test_workers(self) -> None:
+        """
+        The application of workers is loaded here for once, and what they can't
+        have is told beside what is wrong with that.
+        """
+        self.assertEqual(self.checked("--port=tcp:0", "--workers=2")[0], 0)
+        one, other = self.problems(
+            *("--port=tcp:0", "--workers=2", "--resource=nosuch.x"),
+            "--preview=tcp:0:interface=127.0.0.1",
+        )
+        self.assertTrue(one.startswith("--preview: not with --workers"), one)
+        self.assertTrue(other.startswith("--resource: 'nosuch.x': "), other)
+
     def test_preview(self) -> None:
         """
         A preview that others could reach is told.
