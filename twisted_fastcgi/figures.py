@@ -267,7 +267,7 @@ class Statistics:
 
     def toJSON(self) -> dict[str, Any]:
         """
-        Make what L{json} can write.
+        Make what C{json} can write.
 
         @return: Nested L{dict}s and L{list}s of texts and numbers.
         """
