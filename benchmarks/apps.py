@@ -9,6 +9,7 @@ application.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -22,12 +23,13 @@ _PIECE = bytes(65536)
 
 class Root(Resource):
     """
-    C{/hello}, C{/download/BYTES} and C{/upload}.
+    C{/hello}, C{/busy}, C{/download/BYTES} and C{/upload}.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.putChild(b"hello", Hello())
+        self.putChild(b"busy", Busy())
         self.putChild(b"download", Download())
         self.putChild(b"upload", Upload())
 
@@ -45,6 +47,22 @@ class Hello(Resource):
         """
         request.setHeader(b"Content-Type", b"text/plain")
         return b"hello"
+
+
+class Busy(Hello):
+    """
+    The same after a millisecond of work, about what an application does that is
+    more than a page.
+    """
+
+    def render_GET(self, request: Request) -> bytes:
+        """
+        Work, and render it.
+        """
+        end = time.thread_time() + 0.001
+        while time.thread_time() < end:
+            pass
+        return super().render_GET(request)
 
 
 class Download(Resource):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -350,3 +351,24 @@ class DriverTests(SynchronousTestCase):
         """
         error = self.assertRaises(AssertionError, self.run_, "--rows", "nonsense")
         self.assertIn("no such row: nonsense; see --list", str(error))
+
+
+class WorkersTests(SynchronousTestCase):
+    """
+    The comparison of workers with one process.
+    """
+
+    def test_short(self) -> None:
+        """
+        All is measured, and shown as numbers that can be.
+        """
+        program("gcc")
+        script = BENCHMARKS / "workers.py"
+        options = ("--rounds", 1, "--seconds", 0.2, "--connections", 4)
+        head, *rows = output([sys.executable, script, *options]).splitlines()
+        self.assertIn("req/s", head)
+        self.assertEqual(len(rows), 6)
+        for row in rows:
+            found = re.search(r"(one process|--workers 2) +(\d+) +([\d.]+)x", row)
+            assert found is not None, row
+            self.assertGreater(int(found[2]), 0)
