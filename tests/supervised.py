@@ -11,6 +11,7 @@ import os
 import signal
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import (
     ProcessDone,
     ProcessExitedAlready,
@@ -18,6 +19,9 @@ from twisted.internet.error import (
 )
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
+
+from twisted_fastcgi.figures import Statistics
+from twisted_fastcgi.workerlink import TellOwn
 
 
 class Process:
@@ -34,6 +38,8 @@ class Process:
         self.arguments = arguments
         self.signals: list[int] = []
         self.ended = False
+        self.asked: list[Deferred[Any]] = []
+        protocol.link.callRemote = self._ask
         protocol.makeConnection(self)
 
     def signalProcess(self, number: int) -> None:
@@ -49,6 +55,20 @@ class Process:
         Begin to serve.
         """
         self.protocol.link.receiveServing(33, 34)
+
+    def tell(self, figures: Statistics) -> None:
+        """
+        Answer the last question for figures, or tell the last ones.
+        """
+        if self.asked:
+            self.asked.pop().callback({"figures": figures})
+        else:
+            self.protocol.link.receiveFarewell(figures)
+
+    def _ask(self, command: Any) -> Deferred[Any]:
+        assert command is TellOwn
+        self.asked.append(Deferred())
+        return self.asked[-1]
 
     def exit(self, status: int = 0, number: int | None = None) -> None:
         """

@@ -871,11 +871,12 @@ class WorkersTests(TapMixin, SynchronousTestCase):
 
     def test_worker(self) -> None:
         """
-        A worker has its link first, and shares its sockets.
+        A worker serves within its link, and shares its sockets.
         """
         self.patch(os, "environ", {**os.environ, LINK: "99"})
-        first, _, service = makeService(parsed("--port", "unix:/x"))
-        self.assertIsInstance(first, WorkerLink)
+        _, link = makeService(parsed("--port", "unix:/x"))
+        assert isinstance(link, WorkerLink)
+        (service,) = link
         assert isinstance(service, FastCGIService)
         self.assertTrue(service._shared)
         self.assertNotIn(LINK, os.environ)

@@ -14,15 +14,18 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.internet.testing import EventLoggingObserver, MemoryReactor
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from twisted_fastcgi.figures import ActiveRequest, Statistics
 from twisted_fastcgi.workerlink import (
     FOLDER,
     LINK,
     WORKER,
     ParentLink,
+    TellOwn,
     WorkerLink,
     connect,
     linkFrom,
@@ -37,6 +40,8 @@ class Worker:
 
     def __init__(self) -> None:
         self.stopped: Deferred[None] = Deferred()
+        self.clock = Clock()
+        self.callLater = self.clock.callLater
         self.adoptStreamConnection = reactor.adoptStreamConnection  # type: ignore
 
     def callWhenRunning(self, function: Any) -> None:
@@ -52,10 +57,76 @@ class Worker:
         self.stopped.callback(None)
 
 
+class Parent:
+    """
+    What the parent knows of a worker.
+    """
+
+    def __init__(self) -> None:
+        self.served: Deferred[tuple[int, int]] = Deferred()
+        self.last: Statistics | None = None
+        self.all: Deferred[Statistics] = Deferred()
+
+    def serves(self, uid: int, gid: int) -> None:
+        """
+        Note it.
+        """
+        self.served.callback((uid, gid))
+
+    def leaves(self, figures: Statistics) -> None:
+        """
+        Note it.
+        """
+        self.last = figures
+
+    def allFigures(self) -> Deferred[Statistics]:
+        """
+        Tell what the test says.
+        """
+        return self.all
+
+
+def figures(accepted: int, paths: int = 0) -> Statistics:
+    """
+    Make some figures, of as many bytes as is wanted.
+    """
+    oldest = tuple(
+        ActiveRequest(age=1.0, method="GET", path="/" * 1000, pid=1)
+        for _ in range(paths)
+    )
+    return Statistics(started=1.0, taken=2.0, accepted=accepted, oldest=oldest)
+
+
+class Source:
+    """
+    What has figures.
+    """
+
+    def __init__(self, found: Statistics) -> None:
+        self.found = found
+
+    def statistics(self) -> Statistics:
+        """
+        Tell them.
+        """
+        return self.found
+
+
 class LinkTests(TestCase):
     """
     A worker and its parent speak to each other.
     """
+
+    def connected(self, own: Statistics) -> tuple[Any, Any, Any, Any]:
+        """
+        Make both ends.
+        """
+        worker, parent = Worker(), Parent()
+        link = WorkerLink(worker, self.theirs, Source(own))
+        end = ParentLink(parent)
+        connect(reactor, self.ours.detach(), end)
+        link.startService()
+        return worker, link, end, parent
 
     def setUp(self) -> None:
         self.ours, theirs = socket.socketpair()
@@ -72,15 +143,9 @@ class LinkTests(TestCase):
         observer = EventLoggingObserver()
         globalLogPublisher.addObserver(observer)
         self.addCleanup(globalLogPublisher.removeObserver, observer)
-        worker = Worker()
-        link = WorkerLink(worker, self.theirs)
-        told: Deferred[tuple[int, int]] = Deferred()
-        parent = ParentLink(lambda *who: told.callback(who))
-        connect(reactor, self.ours.detach(), parent)
-        link.privilegedStartService()
-        link.startService()
-        self.assertEqual(await told, (os.geteuid(), os.getegid()))
-        parent.boxSender.transport.loseConnection()
+        worker, _, end, parent = self.connected(figures(1))
+        self.assertEqual(await parent.served, (os.geteuid(), os.getegid()))
+        end.boxSender.transport.loseConnection()
         await worker.stopped
         (event,) = [e for e in observer if "worker" in (e["log_format"] or "")]
         self.assertIn("gone", event["log_format"])
@@ -90,21 +155,52 @@ class LinkTests(TestCase):
         A worker that is stopping needs no parent.
         """
         worker = Worker()
-        link = WorkerLink(worker, self.theirs)
+        link = WorkerLink(worker, self.theirs, Source(figures(1)))
         lost: Deferred[None] = Deferred()
         before = link._link.lost
         link._link.lost = lambda: (before(), lost.callback(None))  # type: ignore
         link.startService()
-        link.stopService()
+        stopped = link.stopService()
         self.ours.close()
         await lost
+        await stopped
         self.assertFalse(worker.stopped.called)
+
+    async def test_figures(self) -> None:
+        """
+        Each tells the other its figures, however many bytes they take; the worker
+        does so at its end without being asked.
+        """
+        own, sum_ = figures(3, 200), figures(7, 300)
+        _, link, end, parent = self.connected(own)
+        answer = await end.callRemote(TellOwn)
+        self.assertEqual(answer["figures"].toJSON(), own.toJSON())
+        parent.all.callback(sum_)
+        self.assertEqual((await link.statistics()).toJSON(), sum_.toJSON())
+        await link.stopService()
+        assert parent.last is not None
+        self.assertEqual(parent.last.toJSON(), own.toJSON())
+        end.boxSender.transport.loseConnection()
+
+    async def test_noAnswer(self) -> None:
+        """
+        If the parent does not answer, or is gone, the worker's own figures are
+        all.
+        """
+        own = figures(3)
+        worker, link, end, _ = self.connected(own)
+        found = link.statistics()
+        worker.clock.advance(2)
+        self.assertEqual(await found, own)
+        end.boxSender.transport.loseConnection()
+        await worker.stopped
+        self.assertEqual(await link.statistics(), own)
 
     async def test_parentHears(self) -> None:
         """
         The parent's end bears the end of the worker.
         """
-        parent = ParentLink(lambda *who: None)
+        parent = ParentLink(Parent())
         lost: Deferred[None] = Deferred()
         before = parent.lost
         parent.lost = lambda: (before(), lost.callback(None))  # type: ignore
@@ -119,7 +215,7 @@ class LinkTests(TestCase):
         """
         memory: Any = MemoryReactor()
         self.addCleanup(self.ours.close)
-        WorkerLink(memory, self.theirs).startService()
+        WorkerLink(memory, self.theirs, Source(figures(1))).startService()
         self.assertEqual(signal.getsignal(signal.SIGHUP), signal.SIG_IGN)
 
     def test_folder(self) -> None:
@@ -131,7 +227,7 @@ class LinkTests(TestCase):
         os.mkdir(folder)
         self.addCleanup(self.ours.close)
         memory: Any = MemoryReactor()
-        WorkerLink(memory, self.theirs, folder).startService()
+        WorkerLink(memory, self.theirs, Source(figures(1)), folder).startService()
         self.assertEqual(os.getcwd(), folder)
 
 
@@ -144,7 +240,9 @@ class EnvironmentTests(SynchronousTestCase):
         """
         Other processes have no link.
         """
-        self.assertIsNone(linkFrom(None, {WORKER: "1", FOLDER: "/"}))
+        self.assertIsNone(
+            linkFrom(None, {WORKER: "1", FOLDER: "/"}, Source(figures(1)))
+        )
 
     def test_removed(self) -> None:
         """
@@ -152,7 +250,7 @@ class EnvironmentTests(SynchronousTestCase):
         number of the worker is for everybody.
         """
         environment = {WORKER: "1", LINK: "3", FOLDER: "/x", "PATH": "/bin"}
-        link = linkFrom(None, environment)
+        link = linkFrom(None, environment, Source(figures(1)))
         assert link is not None
         self.assertEqual((link._fd, link._folder), (3, "/x"))
         self.assertEqual(environment, {WORKER: "1", "PATH": "/bin"})

@@ -150,7 +150,9 @@ class WorkerProcessTests(SynchronousTestCase):
         self.addCleanup(globalLogPublisher.removeObserver, self.observer)
         self.reactor = ProcessReactor()
         self.endings: list[str] = []
-        self.worker = WorkerProcess(self.reactor, 2, 10.0, self.ended)
+        self.worker = WorkerProcess(
+            self.reactor, 2, 10.0, self.ended, lambda: self.fail("not asked")
+        )
 
     def ended(self, worker: WorkerProcess, how: str) -> None:
         """

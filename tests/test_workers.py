@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import os
 import signal
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet import reactor
@@ -23,9 +24,11 @@ from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.supervised import Process, ProcessReactor
+from twisted_fastcgi.figures import Statistics
 from twisted_fastcgi.peers import Peers
 from twisted_fastcgi.service import CannotServe
 from twisted_fastcgi.unixsocket import UnixEndpoint
+from twisted_fastcgi.workerlink import ANSWER_TIMEOUT
 from twisted_fastcgi.workerprocess import MARGIN, START_TIMEOUT
 from twisted_fastcgi.workers import (
     FIRST_DELAY,
@@ -219,6 +222,69 @@ class RestartTests(SupervisedMixin, SynchronousTestCase):
         supervisor.signal(signal.SIGUSR1)
         for process in self.reactor.processes:
             self.assertEqual(process.signals, [signal.SIGUSR1])
+
+
+class FiguresTests(SupervisedMixin, SynchronousTestCase):
+    """
+    The figures of all workers are added up.
+    """
+
+    def accepted(self, answers: dict[int, int]) -> int:
+        """
+        Ask a worker for all figures, and have some processes answer that so many
+        connections were accepted.
+
+        @return: How many there are in all.
+        """
+        asked = self.reactor.processes[0].protocol.link.tellAll()
+        for index, accepted in answers.items():
+            self.reactor.processes[index].tell(self.figures(accepted))
+        self.reactor.advance(ANSWER_TIMEOUT)
+        found: Statistics = self.successResultOf(asked)["figures"]
+        return found.accepted
+
+    def figures(self, accepted: int) -> Statistics:
+        """
+        Make some.
+        """
+        return Statistics(started=1.0, taken=2.0, accepted=accepted)
+
+    def test_sum(self) -> None:
+        """
+        Each worker is asked, and of one that does not answer in time the last
+        figures count, if there are any.
+        """
+        self.workers()
+        self.assertEqual(self.accepted({0: 1, 1: 2}), 3)
+        self.assertEqual(self.accepted({1: 3}), 4)
+        self.assertEqual(self.accepted({}), 4)
+
+    def test_starting(self) -> None:
+        """
+        One that does not serve yet is not asked.
+        """
+        self.workers(serve=False)
+        self.reactor.processes[0].serve()
+        self.assertEqual(self.accepted({0: 1}), 1)
+        self.assertEqual(self.reactor.processes[1].asked, [])
+
+    def test_gone(self) -> None:
+        """
+        What one has counted that is gone still counts: what it told at its end, or
+        last; what it had in hand is gone.
+        """
+        self.workers()
+        self.assertEqual(self.accepted({0: 1, 1: 2}), 3)
+        first, second = self.reactor.processes
+        first.tell(replace(self.figures(5), open=3, active=2))
+        first.end()
+        second.kill()
+        self.reactor.advance(FIRST_DELAY)
+        self.newest().serve()
+        asked = self.newest().protocol.link.tellAll()
+        self.newest().tell(self.figures(10))
+        found = self.successResultOf(asked)["figures"]
+        self.assertEqual((found.accepted, found.open, found.active), (17, 0, 0))
 
 
 class DrainTests(SupervisedMixin, SynchronousTestCase):

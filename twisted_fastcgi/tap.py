@@ -652,10 +652,7 @@ def _addServices(parent: MultiService, options: Options) -> None:
     if isinstance(options["registry"], Componentized):
         options["registry"].setComponent(IServiceCollection, parent)
     factory = _makeFactory(options)
-    link = linkFrom(_reactor(), os.environ)
-    if link is not None:
-        # First, as it goes to the folder where all else is to start.
-        link.setServiceParent(parent)
+    link = linkFrom(_reactor(), os.environ, factory)
     CleanStop(_reactor()).setServiceParent(parent)
     previews: list[FastCGIService] = []
     if options["preview"] is not None:
@@ -670,7 +667,11 @@ def _addServices(parent: MultiService, options: Options) -> None:
         pool=options["pool"],
         shared=link is not None,
     )
-    _addServers(parent, [*previews, service])
+    if link is None:
+        _addServers(parent, [*previews, service])
+    else:
+        service.setServiceParent(link)
+        link.setServiceParent(parent)
 
 
 def _makePreview(options: Options, factory: FastCGIFactory) -> FastCGIService:

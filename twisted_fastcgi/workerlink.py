@@ -10,19 +10,22 @@ process knows that the other one is gone.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 from collections.abc import Callable, MutableMapping
-from typing import Any
+from typing import Any, Protocol
 
-from twisted.application.service import Service
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger, globalLogPublisher
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
+from twisted_fastcgi.figures import Statistics
 from twisted_fastcgi.workerlog import tellCause
 
 WORKER = "TWISTED_FASTCGI_WORKER"
@@ -44,6 +47,43 @@ application, if that is not where it was started.
 """
 
 
+_CHUNK = 65000
+"""
+How many bytes AMP takes as one value, or nearly so.
+"""
+
+ANSWER_TIMEOUT = 1.0
+"""
+Seconds that a worker has to tell its figures; one that hangs has no more.
+"""
+
+#: So many for the parent, which asks all workers.
+_SUM_TIMEOUT = 2 * ANSWER_TIMEOUT
+
+
+class _Figures(amp.Argument):
+    """
+    L{Statistics} in as many values as it takes.
+    """
+
+    def toBox(self, name: bytes, strings: Any, objects: Any, proto: Any) -> None:
+        """
+        Write them.
+        """
+        data = json.dumps(objects.pop(name.decode("ascii")).toJSON()).encode("ascii")
+        for start in range(0, len(data), _CHUNK):
+            strings[b"%s%d" % (name, start // _CHUNK)] = data[start : start + _CHUNK]
+
+    def fromBox(self, name: bytes, strings: Any, objects: Any, proto: Any) -> None:
+        """
+        Read them.
+        """
+        data = b""
+        while part := strings.pop(b"%s%d" % (name, len(data) // _CHUNK), b""):
+            data += part
+        objects[name.decode("ascii")] = Statistics.fromJSON(json.loads(data))
+
+
 class Serving(amp.Command):
     """
     A worker says that it serves, and who it is.
@@ -51,6 +91,62 @@ class Serving(amp.Command):
 
     arguments = [(b"uid", amp.Integer()), (b"gid", amp.Integer())]  # noqa: RUF012
     requiresAnswer = False
+
+
+class TellOwn(amp.Command):
+    """
+    The parent asks for the figures of a worker.
+    """
+
+    response = [(b"figures", _Figures())]  # noqa: RUF012
+
+
+class TellAll(amp.Command):
+    """
+    A worker asks for the figures of all workers.
+    """
+
+    response = [(b"figures", _Figures())]  # noqa: RUF012
+
+
+class Farewell(amp.Command):
+    """
+    A worker tells its last figures.
+    """
+
+    arguments = [(b"figures", _Figures())]  # noqa: RUF012
+
+
+class Parent(Protocol):
+    """
+    What knows of a worker in the process that has started it.
+    """
+
+    def serves(self, uid: int, gid: int) -> None:
+        """
+        Take note that the worker serves.
+        """
+
+    def leaves(self, figures: Statistics) -> None:
+        """
+        Take its last figures.
+        """
+
+    def allFigures(self) -> Deferred[Statistics]:
+        """
+        Tell the figures of all workers.
+        """
+
+
+class Source(Protocol):
+    """
+    What has figures, such as a L{FastCGIFactory}.
+    """
+
+    def statistics(self) -> Statistics:
+        """
+        Tell them.
+        """
 
 
 class Link(amp.BoxDispatcher, amp.CommandLocator):
@@ -81,13 +177,12 @@ class ParentLink(Link):
     The end of the process that has started the worker.
     """
 
-    def __init__(self, serving: Callable[[int, int], object]) -> None:
+    def __init__(self, parent: Parent) -> None:
         """
-        @param serving: Called with the uid and the gid of the worker when it
-            serves.
+        @param parent: What is told what the worker says.
         """
         super().__init__()
-        self._serving = serving
+        self._parent = parent
 
     @Serving.responder
     def receiveServing(self, uid: int, gid: int) -> dict[str, Any]:
@@ -97,8 +192,53 @@ class ParentLink(Link):
         @param uid: The number of its user.
         @param gid: The number of its group.
         """
-        self._serving(uid, gid)
+        self._parent.serves(uid, gid)
         return {}
+
+    @TellAll.responder
+    def tellAll(self) -> Deferred[dict[str, Any]]:
+        """
+        @return: The figures of all workers.
+        """
+        return self._parent.allFigures().addCallback(lambda found: {"figures": found})
+
+    @Farewell.responder
+    def receiveFarewell(self, figures: Statistics) -> dict[str, Any]:
+        """
+        The worker is about to end.
+
+        @param figures: Its last figures.
+        """
+        self._parent.leaves(figures)
+        return {}
+
+
+class _WorkersEnd(Link):
+    """
+    The end of the worker.
+    """
+
+    def __init__(self, source: Source, lost: Callable[[], object]) -> None:
+        """
+        @param source: The worker's own figures.
+        @param lost: Called at the end of the link.
+        """
+        super().__init__()
+        self._source = source
+        self._lost = lost
+
+    @TellOwn.responder
+    def tellOwn(self) -> dict[str, Any]:
+        """
+        @return: The figures of this worker.
+        """
+        return {"figures": self._source.statistics()}
+
+    def lost(self) -> None:
+        """
+        The parent is gone.
+        """
+        self._lost()
 
 
 class _LinkFactory(ServerFactory):
@@ -136,35 +276,34 @@ def connect(reactor: Any, fd: int, link: Link) -> None:
     os.close(fd)
 
 
-class WorkerLink(Service):
+class WorkerLink(MultiService):
     """
-    The worker's end: says when it serves, and stops the worker at its end.
+    The worker's end, and what serves there: says when it does, and stops the worker
+    when the link ends.
     """
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, fd: int, folder: str | None = None) -> None:
+    def __init__(
+        self, reactor: Any, fd: int, source: Source, folder: str | None = None
+    ) -> None:
         """
         @param reactor: What runs the worker.
         @param fd: The file descriptor of its end.
+        @param source: What has figures.
         @param folder: Where to go at the start.
         """
+        super().__init__()
         self._reactor = reactor
         self._fd = fd
+        self._source = source
         self._folder = folder
-        self._link = Link()
-        self._link.lost = self._lost  # type: ignore[method-assign]
-
-    def privilegedStartService(self) -> None:
-        """
-        Do nothing: C{twist}, which runs the worker, does not call this.
-        """
+        self._link = _WorkersEnd(source, self._lost)
 
     def startService(self) -> None:
         """
         Take up the link, and say that this process serves as soon as it does.
         """
-        super().startService()
         # Who hangs up the terminal, or signals a whole group of processes, means
         # the parent.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -172,10 +311,39 @@ class WorkerLink(Service):
         if self._folder is not None:
             os.chdir(self._folder)
         connect(self._reactor, self._fd, self._link)
+        super().startService()
         self._reactor.callWhenRunning(self._tell)
 
     def _tell(self) -> None:
         self._link.callRemote(Serving, uid=os.geteuid(), gid=os.getegid())
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Stop serving, and tell the last figures.
+
+        @return: Fires when that is done.
+        """
+        stopped: Deferred[None] = super().stopService()
+        return stopped.addCallback(self._leave)
+
+    def _leave(self, _: object) -> Deferred[None]:
+        figures = self._source.statistics()
+        told: Deferred[None] = self._link.callRemote(Farewell, figures=figures)
+        told.addTimeout(ANSWER_TIMEOUT, self._reactor)
+        # There may be nobody who listens.
+        return told.addBoth(lambda _: None)
+
+    def statistics(self) -> Deferred[Statistics]:
+        """
+        Ask the parent for the figures of all workers.
+
+        @return: Those; the own ones if there is no answer.
+        """
+        asked: Deferred[Any] = self._link.callRemote(TellAll)
+        asked.addTimeout(_SUM_TIMEOUT, self._reactor)
+        return asked.addCallbacks(
+            lambda answer: answer["figures"], lambda _: self._source.statistics()
+        )
 
     def _lost(self) -> None:
         """
@@ -186,15 +354,18 @@ class WorkerLink(Service):
             self._reactor.stop()
 
 
-def linkFrom(reactor: Any, environment: MutableMapping[str, str]) -> WorkerLink | None:
+def linkFrom(
+    reactor: Any, environment: MutableMapping[str, str], source: Source
+) -> WorkerLink | None:
     """
     Make the worker's end of the link, in a worker.
 
     @param reactor: What runs this process.
     @param environment: The variables of this process; what is meant for itself
         is removed, so that no process that it starts takes it for its own.
+    @param source: The figures of this process.
     @return: A service; L{None} if this process is no worker.
     """
     fd = environment.pop(LINK, None)
     folder = environment.pop(FOLDER, None)
-    return None if fd is None else WorkerLink(reactor, int(fd), folder)
+    return None if fd is None else WorkerLink(reactor, int(fd), source, folder)

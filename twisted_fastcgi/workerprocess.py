@@ -25,7 +25,16 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.usage import Options
 
-from twisted_fastcgi.workerlink import FOLDER, LINK, WORKER, ParentLink, connect
+from twisted_fastcgi.figures import Statistics
+from twisted_fastcgi.workerlink import (
+    ANSWER_TIMEOUT,
+    FOLDER,
+    LINK,
+    WORKER,
+    ParentLink,
+    TellOwn,
+    connect,
+)
 from twisted_fastcgi.workerlog import WorkerLog
 
 START_TIMEOUT = 120.0
@@ -182,6 +191,7 @@ class WorkerProcess(ProcessProtocol):
     @ivar gone: Fires when it has ended.
     @ivar hasServed: Whether it has begun to serve.
     @ivar isLeaving: Whether it was told to end.
+    @ivar figures: What it has told last of what it has served.
     @ivar started: When, in seconds of the reactor's clock.
     """
 
@@ -196,6 +206,7 @@ class WorkerProcess(ProcessProtocol):
         number: int,
         grace: float,
         ended: Callable[[WorkerProcess, str], object],
+        allFigures: Callable[[], Deferred[Statistics]],
     ) -> None:
         """
         @param reactor: Provides C{IReactorProcess}, C{IReactorSocket} and
@@ -203,11 +214,14 @@ class WorkerProcess(ProcessProtocol):
         @param number: The number of the worker.
         @param grace: Seconds that requests in hand have when it is told to end.
         @param ended: Called with this, and how it has ended in words, at its end.
+        @param allFigures: Tells the figures of all workers.
         """
         self.number = number
         self.served: Deferred[bool] = Deferred()
         self.gone: Deferred[None] = Deferred()
-        self.link = ParentLink(self._serves)
+        self.link = ParentLink(self)
+        self.figures: Statistics | None = None
+        self.allFigures = allFigures
         self._reactor = reactor
         self._grace = grace
         self._ended: Callable[[WorkerProcess, str], object] | None = ended
@@ -275,7 +289,13 @@ class WorkerProcess(ProcessProtocol):
         """
         self._output.errReceived(data)
 
-    def _serves(self, uid: int, gid: int) -> None:
+    def serves(self, uid: int, gid: int) -> None:
+        """
+        Take note that it serves.
+
+        @param uid: The number of its user.
+        @param gid: The number of its group.
+        """
         self.hasServed = True
         self._log.info(
             "worker {worker} (pid {pid}) serves, uid {uid}, gid {gid}",
@@ -287,6 +307,26 @@ class WorkerProcess(ProcessProtocol):
         if not self.isLeaving:
             self._killNever()
         self.served.callback(True)
+
+    def leaves(self, figures: Statistics) -> None:
+        """
+        Take the last figures.
+
+        @param figures: They.
+        """
+        self.figures = figures
+
+    def ask(self) -> Deferred[None]:
+        """
+        Ask for figures.
+
+        @return: Fires when C{figures} are those of now, or when there is no answer.
+        """
+        asked: Deferred[Any] = self.link.callRemote(TellOwn)
+        asked.addTimeout(ANSWER_TIMEOUT, self._reactor)
+        return asked.addCallbacks(
+            lambda answer: self.leaves(answer["figures"]), lambda _: None
+        )
 
     def leave(self) -> None:
         """

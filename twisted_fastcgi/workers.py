@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, DeferredList, fail, succeed
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
@@ -28,6 +29,7 @@ from twisted.internet.interfaces import (
 from twisted.logger import Logger, LogLevel
 from zope.interface import implementer
 
+from twisted_fastcgi.figures import Statistics
 from twisted_fastcgi.peers import Peers
 from twisted_fastcgi.ports import AcceptingPort
 from twisted_fastcgi.service import CannotServe, FastCGIService
@@ -194,6 +196,8 @@ class Supervisor:
         ]
         self._processes: set[WorkerProcess] = set()
         self._fds: list[int] = []
+        now = time.time()
+        self._gone = Statistics(started=now, taken=now)
         self._hasServed = False
         self._stopping = True
         self._reloads = 0
@@ -251,11 +255,28 @@ class Supervisor:
         slot.process = self._spawn(slot)
 
     def _spawn(self, slot: Slot) -> WorkerProcess:
-        process = WorkerProcess(self._reactor, slot.number, self._grace, self._ended)
+        process = WorkerProcess(
+            self._reactor, slot.number, self._grace, self._ended, self.statistics
+        )
         self._processes.add(process)
         folder = None if self._folder == os.getcwd() else self._folder
         process.spawn(self._command, self._fds, folder)
         return process
+
+    def statistics(self) -> Deferred[Statistics]:
+        """
+        Add up the figures of all workers, also of those that have ended: so what
+        they count never falls.  Of one that does not answer these are what it has
+        told last.
+
+        @return: The sum.
+        """
+        asked = [process.ask() for process in self._processes if process.hasServed]
+        return DeferredList(asked).addCallback(self._sum)
+
+    def _sum(self, _: object) -> Statistics:
+        found = (process.figures for process in self._processes)
+        return sum(filter(None, found), self._gone)
 
     def signal(self, number: int) -> None:
         """
@@ -271,6 +292,8 @@ class Supervisor:
         Go on after the end of a process.
         """
         self._processes.discard(process)
+        if process.figures is not None:
+            self._gone += process.figures.withoutProcess()
         self._hasServed = self._hasServed or process.hasServed
         slot = self._slots[process.number - 1]
         isNeeded = slot.process is process and not self._stopping
