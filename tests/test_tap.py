@@ -49,7 +49,7 @@ from twisted_fastcgi.preview import PreviewService
 from twisted_fastcgi.request import FastCGIRequest
 from twisted_fastcgi.service import FastCGIService
 from twisted_fastcgi.tap import Options, makeService
-from twisted_fastcgi.workerlink import LINK, WorkerLink
+from twisted_fastcgi.workerlink import LINK, WORKER, WorkerLink
 from twisted_fastcgi.workers import WorkersService
 from twisted_fastcgi.wsgi import FastCGIWSGIRequest, FastCGIWSGIResource
 
@@ -873,12 +873,13 @@ class WorkersTests(TapMixin, SynchronousTestCase):
         """
         A worker serves within its link, and shares its sockets.
         """
-        self.patch(os, "environ", {**os.environ, LINK: "99"})
+        self.patch(os, "environ", {**os.environ, LINK: "99", WORKER: "2"})
         _, link = makeService(parsed("--port", "unix:/x"))
         assert isinstance(link, WorkerLink)
         (service,) = link
         assert isinstance(service, FastCGIService)
         self.assertTrue(service._shared)
+        self.assertEqual(service._factory.figures.worker, 2)
         self.assertNotIn(LINK, os.environ)
 
 

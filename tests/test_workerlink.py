@@ -122,7 +122,7 @@ class LinkTests(TestCase):
         Make both ends.
         """
         worker, parent = Worker(), Parent()
-        link = WorkerLink(worker, self.theirs, Source(own))
+        link = WorkerLink(worker, self.theirs, 2, Source(own))
         end = ParentLink(parent)
         connect(reactor, self.ours.detach(), end)
         link.startService()
@@ -155,7 +155,7 @@ class LinkTests(TestCase):
         A worker that is stopping needs no parent.
         """
         worker = Worker()
-        link = WorkerLink(worker, self.theirs, Source(figures(1)))
+        link = WorkerLink(worker, self.theirs, 2, Source(figures(1)))
         lost: Deferred[None] = Deferred()
         before = link._link.lost
         link._link.lost = lambda: (before(), lost.callback(None))  # type: ignore
@@ -215,7 +215,7 @@ class LinkTests(TestCase):
         """
         memory: Any = MemoryReactor()
         self.addCleanup(self.ours.close)
-        WorkerLink(memory, self.theirs, Source(figures(1))).startService()
+        WorkerLink(memory, self.theirs, 2, Source(figures(1))).startService()
         self.assertEqual(signal.getsignal(signal.SIGHUP), signal.SIG_IGN)
 
     def test_folder(self) -> None:
@@ -227,7 +227,7 @@ class LinkTests(TestCase):
         os.mkdir(folder)
         self.addCleanup(self.ours.close)
         memory: Any = MemoryReactor()
-        WorkerLink(memory, self.theirs, Source(figures(1)), folder).startService()
+        WorkerLink(memory, self.theirs, 2, Source(figures(1)), folder).startService()
         self.assertEqual(os.getcwd(), folder)
 
 
@@ -252,5 +252,5 @@ class EnvironmentTests(SynchronousTestCase):
         environment = {WORKER: "1", LINK: "3", FOLDER: "/x", "PATH": "/bin"}
         link = linkFrom(None, environment, Source(figures(1)))
         assert link is not None
-        self.assertEqual((link._fd, link._folder), (3, "/x"))
+        self.assertEqual((link._fd, link.number, link._folder), (3, 1, "/x"))
         self.assertEqual(environment, {WORKER: "1", "PATH": "/bin"})

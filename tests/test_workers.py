@@ -25,6 +25,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.supervised import Process, ProcessReactor
 from twisted_fastcgi.figures import Statistics
+from twisted_fastcgi.notify import Notifier
 from twisted_fastcgi.peers import Peers
 from twisted_fastcgi.service import CannotServe
 from twisted_fastcgi.unixsocket import UnixEndpoint
@@ -620,6 +621,22 @@ class LentEndpointTests(SynchronousTestCase):
         self.failureResultOf(self.listen(endpoint), CannotListenError)
 
 
+class Notified(Notifier):
+    """
+    Notes what systemd would be told.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("/nowhere")
+        self.sent: list[str] = []
+
+    def send(self, *lines: str) -> None:
+        """
+        Note it.
+        """
+        self.sent.append(lines[0])
+
+
 class ServiceTests(SupervisedMixin, SynchronousTestCase):
     """
     The parent.
@@ -631,6 +648,7 @@ class ServiceTests(SupervisedMixin, SynchronousTestCase):
             self.addCleanup(signal.signal, number, signal.getsignal(number))
         self.reactor.callFromThread = lambda f: f()  # type: ignore
         self.path = os.path.relpath(self.mktemp())
+        self.notifier = Notified()
 
     def service(self, count: int = 2, **options: Any) -> WorkersService:
         """
@@ -644,6 +662,7 @@ class ServiceTests(SupervisedMixin, SynchronousTestCase):
             folder=os.getcwd(),
             what="app.root",
             peers=[Peers("10.0.0.0/8")],
+            notifier=self.notifier,
             reactor=self.reactor,
             **options,
         )
@@ -705,6 +724,31 @@ class ServiceTests(SupervisedMixin, SynchronousTestCase):
         self.successResultOf(done)
         self.assertEqual(len(self.reactor.processes), 3)
         self.assertEqual(signal.getsignal(signal.SIGHUP), before)
+
+    def test_notified(self) -> None:
+        """
+        It serves when each worker has begun to; during a reload it loads code, and
+        serves again at the end of that, unless it stops then.
+        """
+        service = self.start()
+        serving = service.whenServing()
+        first, second = self.reactor.processes
+        second.serve()
+        second.end()
+        self.assertNoResult(serving)
+        first.serve()
+        self.successResultOf(serving)
+        self.successResultOf(service.whenServing())
+        service._supervisor.reload()
+        self.assertEqual(self.notifier.sent, ["RELOADING=1"])
+        self.newest().end(1)
+        self.assertEqual(self.notifier.sent, ["RELOADING=1", "READY=1"])
+        service._supervisor.reload()
+        done = service.stopService()
+        for process in self.reactor.alive():
+            process.end()
+        self.successResultOf(done)
+        self.assertEqual(self.notifier.sent[2:], ["RELOADING=1"])
 
     def test_neverRun(self) -> None:
         """

@@ -628,24 +628,27 @@ def makeService(options: Options) -> MultiService:
     if options["workers"] is None:
         _addServices(parent, options)
     else:
-        CleanStop(_reactor()).setServiceParent(parent)
-        _addServers(parent, [_makeWorkers(options)])
+        _addWorkers(parent, options)
     return parent
 
 
-def _addServers(parent: MultiService, servers: Sequence[FastCGIService]) -> None:
-    notifier = Notifier.fromEnvironment(os.environ)
+def _addServers(
+    parent: MultiService, notifier: Notifier, servers: Sequence[FastCGIService]
+) -> None:
     if notifier:
         NotifyService(notifier, servers, _reactor()).setServiceParent(parent)
     for server in servers:
         server.setServiceParent(parent)
 
 
-def _makeWorkers(options: Options) -> FastCGIService:
+def _addWorkers(parent: MultiService, options: Options) -> None:
     # The workers themselves, and most others, have no use for that.
     from twisted_fastcgi.workers import makeWorkers
 
-    return makeWorkers(options, _what(options), _reactor())
+    notifier = Notifier.fromEnvironment(os.environ)
+    CleanStop(_reactor()).setServiceParent(parent)
+    workers = makeWorkers(options, _what(options), notifier, _reactor())
+    _addServers(parent, notifier, [workers])
 
 
 def _addServices(parent: MultiService, options: Options) -> None:
@@ -668,8 +671,10 @@ def _addServices(parent: MultiService, options: Options) -> None:
         shared=link is not None,
     )
     if link is None:
-        _addServers(parent, [*previews, service])
+        notifier = Notifier.fromEnvironment(os.environ)
+        _addServers(parent, notifier, [*previews, service])
     else:
+        factory.figures.worker = link.number
         service.setServiceParent(link)
         link.setServiceParent(parent)
 

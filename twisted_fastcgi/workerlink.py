@@ -280,20 +280,29 @@ class WorkerLink(MultiService):
     """
     The worker's end, and what serves there: says when it does, and stops the worker
     when the link ends.
+
+    @ivar number: The number of the worker.
     """
 
     _log = Logger()
 
     def __init__(
-        self, reactor: Any, fd: int, source: Source, folder: str | None = None
+        self,
+        reactor: Any,
+        fd: int,
+        number: int,
+        source: Source,
+        folder: str | None = None,
     ) -> None:
         """
         @param reactor: What runs the worker.
         @param fd: The file descriptor of its end.
+        @param number: The number of the worker.
         @param source: What has figures.
         @param folder: Where to go at the start.
         """
         super().__init__()
+        self.number = number
         self._reactor = reactor
         self._fd = fd
         self._source = source
@@ -368,4 +377,7 @@ def linkFrom(
     """
     fd = environment.pop(LINK, None)
     folder = environment.pop(FOLDER, None)
-    return None if fd is None else WorkerLink(reactor, int(fd), source, folder)
+    if fd is None:
+        return None
+    number = int(environment.get(WORKER, "1"))
+    return WorkerLink(reactor, int(fd), number, source, folder)

@@ -30,6 +30,7 @@ from twisted.logger import Logger, LogLevel
 from zope.interface import implementer
 
 from twisted_fastcgi.figures import Statistics
+from twisted_fastcgi.notify import Notifier
 from twisted_fastcgi.peers import Peers
 from twisted_fastcgi.ports import AcceptingPort
 from twisted_fastcgi.service import CannotServe, FastCGIService
@@ -177,6 +178,7 @@ class Supervisor:
         grace: float,
         folder: str,
         stop: Callable[[CannotServe], object],
+        reloading: Callable[[bool], object] = bool,
     ) -> None:
         """
         @param reactor: See L{WorkerProcess}.
@@ -185,12 +187,15 @@ class Supervisor:
         @param grace: Seconds that requests in hand have when a worker ends.
         @param folder: The directory to start them in.
         @param stop: Stops the parent when no worker gets to serve at the start.
+        @param reloading: Told when the workers begin to be replaced, L{True}, and
+            when that is done, L{False}.
         """
         self._reactor = reactor
         self._command = command
         self._grace = grace
         self._folder = folder
         self._stop = stop
+        self._reloading = reloading
         self._slots = [
             Slot(reactor, number, self._start) for number in range(1, count + 1)
         ]
@@ -201,6 +206,8 @@ class Supervisor:
         self._hasServed = False
         self._stopping = True
         self._reloads = 0
+        self._silent = set(range(1, count + 1))
+        self._waiting: list[Deferred[None]] = []
         self._drained: Deferred[None] | None = None
 
     # As a factory
@@ -259,9 +266,33 @@ class Supervisor:
             self._reactor, slot.number, self._grace, self._ended, self.statistics
         )
         self._processes.add(process)
+        process.served.addCallback(self._served, slot.number)
         folder = None if self._folder == os.getcwd() else self._folder
         process.spawn(self._command, self._fds, folder)
         return process
+
+    def _served(self, served: bool, number: int) -> bool:
+        if served:
+            self._silent.discard(number)
+            self._tellServing()
+        return served
+
+    def whenServing(self) -> Deferred[None]:
+        """
+        Wait for the workers.
+
+        @return: Fires when each of them has begun to serve.
+        """
+        serving: Deferred[None] = Deferred()
+        self._waiting.append(serving)
+        self._tellServing()
+        return serving
+
+    def _tellServing(self) -> None:
+        if not self._silent:
+            waiting, self._waiting = self._waiting, []
+            for serving in waiting:
+                serving.callback(None)
 
     def statistics(self) -> Deferred[Statistics]:
         """
@@ -344,6 +375,7 @@ class Supervisor:
         # Code that changes from now on may be loaded already.
         self._reloads = min(self._reloads + 1, 2)
         if self._reloads == 1:
+            self._reloading(True)
             Deferred.fromCoroutine(self._reloadAll())
 
     async def _reloadAll(self) -> None:
@@ -356,6 +388,7 @@ class Supervisor:
                 self._log.info("all workers are replaced")
             self._reloads -= 1
         self._reloads = 0
+        self._reloading(False)
 
     async def _replace(self, slot: Slot) -> bool:
         """
@@ -407,6 +440,7 @@ class WorkersService(FastCGIService):
         folder: str,
         what: str,
         peers: Sequence[Peers],
+        notifier: Notifier,
         reactor: Any,
     ) -> None:
         """
@@ -417,11 +451,19 @@ class WorkersService(FastCGIService):
         @param folder: The directory to start them in.
         @param what: What is served, for the log.
         @param peers: See L{FastCGIService}: the workers see to that, too.
+        @param notifier: Is told of reloads.
         @param reactor: The reactor.
         """
         self._lent = [LentEndpoint(endpoint) for endpoint in endpoints]
+        self._notifier = notifier
         self._supervisor = supervisor = Supervisor(
-            reactor, command(len(self._lent)), count, grace, folder, self._stopReactor
+            reactor,
+            command(len(self._lent)),
+            count,
+            grace,
+            folder,
+            self._stopReactor,
+            self._tellReloading,
         )
         factory: Any = supervisor
         many = f"{what} by {count} worker{'s' * (count > 1)}"
@@ -446,6 +488,21 @@ class WorkersService(FastCGIService):
             handler.install()
         self._clock().callWhenRunning(self._begin)
 
+    def whenServing(self) -> Deferred[None]:
+        """
+        Wait for the ports, and for the workers.
+
+        @return: Fires when all workers serve.
+        """
+        opened = super().whenServing()
+        return opened.addCallback(lambda _: self._supervisor.whenServing())
+
+    def _tellReloading(self, begins: bool) -> None:
+        if begins:
+            self._notifier.reloading("replacing the workers")
+        elif self.running:
+            self._notifier.ready(f"serving {self.description}")
+
     def _begin(self) -> None:
         if self.running:
             self._supervisor.start(endpoint.fileno() for endpoint in self._lent)
@@ -463,12 +520,15 @@ class WorkersService(FastCGIService):
             handler.restore()
 
 
-def makeWorkers(options: Any, what: str, reactor: Any) -> WorkersService:
+def makeWorkers(
+    options: Any, what: str, notifier: Notifier, reactor: Any
+) -> WorkersService:
     """
     Make the service for options that ask for workers.
 
     @param options: L{twisted_fastcgi.tap.Options}, parsed.
     @param what: What is served, for the log.
+    @param notifier: See L{WorkersService}.
     @param reactor: The reactor.
     """
     level = (options.parent or {}).get("logLevel", LogLevel.debug).name
@@ -481,5 +541,6 @@ def makeWorkers(options: Any, what: str, reactor: Any) -> WorkersService:
         folder=options["folder"],
         what=what,
         peers=options["peers"],
+        notifier=notifier,
         reactor=reactor,
     )

@@ -312,6 +312,28 @@ class LifeTests(FolderMixin, SynchronousTestCase):
             self.assertNotIn("TWISTED_FASTCGI_LINK", names)
             self.assertEqual(parent.stop(), 0, parent.said())
 
+    def test_notified(self) -> None:
+        """
+        systemd is told when all workers serve, when they are replaced, and of the
+        stop; by the parent alone.
+        """
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.settimeout(PATIENCE)
+            manager.bind(f"{self.path}.notify")
+            where = {"NOTIFY_SOCKET": f"{self.path}.notify"}
+            parent = self.serve(changes=where)
+            self.assertNotIn("NOTIFY_SOCKET", self.ask("/environment").split())
+            serving = "READY=1\nSTATUS=serving app.root by 2 workers on"
+            self.assertTrue(manager.recv(999).decode().startswith(serving))
+            parent.signal(signal.SIGHUP)
+            self.assertIn(b"RELOADING=1", manager.recv(999))
+            self.assertTrue(manager.recv(999).decode().startswith(serving))
+            self.assertIn("all workers are replaced", parent.said())
+            self.assertEqual(parent.stop(), 0, parent.said())
+            self.assertIn(b"STOPPING=1", manager.recv(999))
+            manager.setblocking(False)
+            self.assertRaises(BlockingIOError, manager.recv, 999)
+
     def test_log(self) -> None:
         """
         The log names the worker in each line of it, and has tracebacks as they
