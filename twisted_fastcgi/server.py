@@ -720,12 +720,8 @@ class FastCGIProtocol(Protocol):
         timeout = self.limits.writeTimeout
         since = self._outlet.waitingSince
         if timeout is not None and since is not None and since + timeout <= now:
-            log.warn(
-                "{peer}: the connection is cut off: nothing was taken from it for "
-                "{timeout} seconds",
-                peer=self.peer,
-                timeout=timeout,
-            )
+            why = f"nothing was taken from it for {timeout} seconds"
+            self.complain("the connection is cut off", why)
             self.abortConnection()
 
     def _timedOut(self) -> None:
