@@ -626,6 +626,8 @@ class OtherOptionTests(TapMixin, SynchronousTestCase):
             "--preview-anywhere",
             "--print-config=",
             "--workers=",
+            "--status-path=",
+            "--status-allow=",
             *(f"--{option.name}=" for option in LIMIT_OPTIONS),
         )
         for option in options:

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         RequestRefused,
         UnknownRole,
     )
+    from twisted_fastcgi.figures import Statistics
     from twisted_fastcgi.interfaces import (
         IAuthorizer,
         IFastCGIRequest,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from twisted_fastcgi.request import FastCGIRequest
     from twisted_fastcgi.server import FastCGIFactory, FastCGIProtocol
     from twisted_fastcgi.service import FastCGIService
+    from twisted_fastcgi.status import StatusResource
     from twisted_fastcgi.wsgi import FastCGIWSGIResource
 
 __all__ = [
@@ -90,6 +92,8 @@ __all__ = [
     "RemoteProtocolError",
     "RequestChannel",
     "RequestRefused",
+    "Statistics",
+    "StatusResource",
     "UnknownRole",
     "WebServerConnection",
     "__version__",
@@ -127,6 +131,8 @@ _homes = {
     "RemoteProtocolError": "errors",
     "RequestChannel": "channel",
     "RequestRefused": "exchange",
+    "Statistics": "figures",
+    "StatusResource": "status",
     "UnknownRole": "exchange",
     "WebServerConnection": "connection",
     "cancelOnDisconnect": "cancelling",

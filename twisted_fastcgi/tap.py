@@ -21,8 +21,8 @@ from twisted.python.components import Componentized
 from twisted.python.threadpool import ThreadPool
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
-from twisted.web.resource import IResource
-from twisted.web.server import Request
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import Request, Site
 
 from twisted_fastcgi import applications, snippets
 from twisted_fastcgi.accesslog import combinedLogFormatter, jsonLogFormatter
@@ -49,6 +49,12 @@ from twisted_fastcgi.service import (
     endpointFromString,
     passedBySystemd,
 )
+from twisted_fastcgi.status import (
+    StatisticsSource,
+    StatusGate,
+    StatusPath,
+    StatusResource,
+)
 from twisted_fastcgi.stopping import CleanStop
 from twisted_fastcgi.workerlink import linkFrom
 from twisted_fastcgi.wsgi import FastCGIWSGIRequest, FastCGIWSGIResource
@@ -64,6 +70,9 @@ How many threads a WSGI application has at the most.
 """
 
 _LOG_FORMATS = {"combined": combinedLogFormatter, "json": jsonLogFormatter}
+
+# Who may see the status when nothing is said.
+_LOCAL = "127.0.0.1,::1"
 
 # So many wait for work from the beginning.
 _FEW_THREADS = 5
@@ -207,6 +216,22 @@ class Options(UsageOptions):
             None,
             "What --logfile has of each request: combined, the line that web servers "
             "write, or json, an object on a line. [default: combined]",
+        ],
+        [
+            "status-path",
+            None,
+            None,
+            "The whole path of the URL, such as /fcgi-status, where figures about "
+            "this server are shown, to clients in --status-allow only. [default: "
+            "nowhere]",
+        ],
+        [
+            "status-allow",
+            None,
+            None,
+            "Who may see them: the clients' IP addresses and networks as the web "
+            "server tells them (REMOTE_ADDR), with commas between them. [default: "
+            f"{_LOCAL}]",
         ],
         [
             "threads",
@@ -403,6 +428,7 @@ class Options(UsageOptions):
         if self["workers"] is None or self["check"]:
             yield self._load
         yield self._parsePeers
+        yield self._parseStatus
         yield self._printSnippet
         yield self._checkLogFile
         yield self._parsePorts
@@ -558,6 +584,21 @@ class Options(UsageOptions):
     def _keepPreview(self) -> None:
         self["preview"] = self._parsePreview()
 
+    def _parseStatus(self) -> None:
+        allowed = self["status-allow"]
+        try:
+            self["watchers"] = Peers(allowed or _LOCAL, "--status-allow")
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        path = self["status-path"]
+        if path is None and allowed is not None:
+            raise UsageError("--status-allow: there is no --status-path")
+        try:
+            # Made in earnest once there is something to be shown.
+            StatusPath("/-" if path is None else path, Resource())
+        except ValueError as error:
+            raise UsageError(f"--status-path: {error}") from error
+
     def _parsePreview(self) -> DescribedEndpoint | None:
         if self["preview"] is not None:
             return _parseEndpoint("preview", self["preview"])
@@ -589,16 +630,21 @@ def _reactor() -> Any:
     return reactor
 
 
-class _HeaderSite(LoggingSite):
+class _Site(LoggingSite):
     """
-    A site that adds header fields to all responses.
+    A site that adds header fields to all responses, and has a place where the
+    status is shown whatever the application makes of it.
+
+    @ivar status: That place.
     """
+
+    status: StatusPath | None = None
 
     def __init__(
         self, headers: Iterable[tuple[str, str]], *args: Any, **kwargs: Any
     ) -> None:
         """
-        @param headers: Their names and values.
+        @param headers: Names and values of the header fields.
         """
         super().__init__(*args, **kwargs)
         self._headers = headers
@@ -612,6 +658,9 @@ class _HeaderSite(LoggingSite):
         """
         for name, value in self._headers:
             request.responseHeaders.addRawHeader(name, value)
+        status = None if self.status is None else self.status.find(request)
+        if status is not None:
+            return status
         resource: IResource = super().getResourceFor(request)
         return resource
 
@@ -656,6 +705,7 @@ def _addServices(parent: MultiService, options: Options) -> None:
         options["registry"].setComponent(IServiceCollection, parent)
     factory = _makeFactory(options)
     link = linkFrom(_reactor(), os.environ, factory)
+    _showStatus(options, factory.site, factory if link is None else link)
     CleanStop(_reactor()).setServiceParent(parent)
     previews: list[FastCGIService] = []
     if options["preview"] is not None:
@@ -693,11 +743,23 @@ def _makePreview(options: Options, factory: FastCGIFactory) -> FastCGIService:
     )
 
 
+def _showStatus(options: Options, site: Site, source: StatisticsSource) -> None:
+    """
+    Show the status, if that is wanted.
+
+    @param site: Where.
+    @param source: What knows the figures of all processes.
+    """
+    if isinstance(site, _Site) and options["status-path"] is not None:
+        gate = StatusGate(StatusResource(source), options["watchers"])
+        site.status = StatusPath(options["status-path"], gate)
+
+
 def _makeFactory(options: Options) -> FastCGIFactory:
     request = FastCGIRequest if options["pool"] is None else FastCGIWSGIRequest
     headers = options["headers"]
-    makeSite = partial(_HeaderSite, headers) if headers else LoggingSite
-    site = makeSite(
+    isPlain = not headers and options["status-path"] is None
+    site = (LoggingSite if isPlain else partial(_Site, headers))(
         options["root"],
         request,
         logPath=options["logfile"],
