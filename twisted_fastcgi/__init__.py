@@ -19,6 +19,7 @@ from twisted_fastcgi._version import __version__
 if TYPE_CHECKING:
     from twisted_fastcgi.accelerated import AcceleratedFile
     from twisted_fastcgi.accesslog import jsonLogFormatter
+    from twisted_fastcgi.applicationconnection import ApplicationConnection
     from twisted_fastcgi.authorizer import (
         Allow,
         AuthorizerResource,
@@ -28,11 +29,6 @@ if TYPE_CHECKING:
     from twisted_fastcgi.cancelling import cancelOnDisconnect
     from twisted_fastcgi.channel import RequestChannel
     from twisted_fastcgi.client import FastCGIAgent
-    from twisted_fastcgi.connection import (
-        ApplicationConnection,
-        Limits,
-        WebServerConnection,
-    )
     from twisted_fastcgi.errors import (
         BodyTooShort,
         FastCGIError,
@@ -54,12 +50,14 @@ if TYPE_CHECKING:
         IFilterResource,
         IStreamingResource,
     )
+    from twisted_fastcgi.limits import Limits
     from twisted_fastcgi.pool import AgentClosed
     from twisted_fastcgi.proxy import FastCGIProxyResource
     from twisted_fastcgi.request import FastCGIRequest
     from twisted_fastcgi.server import FastCGIFactory, FastCGIProtocol
     from twisted_fastcgi.service import FastCGIService
     from twisted_fastcgi.status import StatusResource
+    from twisted_fastcgi.webserverconnection import WebServerConnection
     from twisted_fastcgi.wsgi import FastCGIWSGIResource
 
 __all__ = [
@@ -105,7 +103,7 @@ _homes = {
     "AcceleratedFile": "accelerated",
     "AgentClosed": "pool",
     "Allow": "authorizer",
-    "ApplicationConnection": "connection",
+    "ApplicationConnection": "applicationconnection",
     "AuthorizerResource": "authorizer",
     "BodyTooShort": "errors",
     "CantMultiplex": "exchange",
@@ -123,7 +121,7 @@ _homes = {
     "IFilterResource": "interfaces",
     "IStreamingResource": "interfaces",
     "LimitExceeded": "errors",
-    "Limits": "connection",
+    "Limits": "limits",
     "LocalProtocolError": "errors",
     "Overloaded": "exchange",
     "PortalAuthorizer": "authorizer",
@@ -134,7 +132,7 @@ _homes = {
     "Statistics": "figures",
     "StatusResource": "status",
     "UnknownRole": "exchange",
-    "WebServerConnection": "connection",
+    "WebServerConnection": "webserverconnection",
     "cancelOnDisconnect": "cancelling",
     "jsonLogFormatter": "accesslog",
 }

@@ -65,7 +65,7 @@ class RemoteProtocolError(ProtocolError):
 class LimitExceeded(RemoteProtocolError):
     """
     The peer sent more than the L{limits
-    <twisted_fastcgi.connection.Limits>} of this side allow.
+    <twisted_fastcgi.limits.Limits>} of this side allow.
     """
 
 

@@ -3,7 +3,7 @@
 
 """
 The options of C{twistd fastcgi} that set L{Limits
-<twisted_fastcgi.connection.Limits>}.
+<twisted_fastcgi.limits.Limits>}.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class LimitOption:
 
     @ivar name: The name of the option, without its dashes.
     @ivar field: That of the limit in L{Limits
-        <twisted_fastcgi.connection.Limits>}.
+        <twisted_fastcgi.limits.Limits>}.
     @ivar unit: What is counted, for messages.
     @ivar least: The least that can be said.
     @ivar help: What the option is for.

@@ -90,8 +90,8 @@ class FastCGIProtocol(Protocol):
     """
     The application's side of one FastCGI connection: feeds what comes from
     the transport to an L{ApplicationConnection
-    <twisted_fastcgi.connection.ApplicationConnection>}, and what that makes of
-    it to a L{RequestChannel}.
+    <twisted_fastcgi.applicationconnection.ApplicationConnection>}, and what
+    that makes of it to a L{RequestChannel}.
 
     @ivar factory: What all connections share.
     @ivar deadline: When something must have happened, in seconds of the
