@@ -405,7 +405,8 @@ def _caddyStatus(plan: Plan) -> list[str]:
     return [
         _HERE_ALONE,
         *_block("@elsewhere", *refused),
-        'respond @elsewhere "not for you" 403',
+        # Before any other "handle", as "respond" would not be.
+        *_block("handle @elsewhere", 'respond "not for you" 403'),
     ]
 
 

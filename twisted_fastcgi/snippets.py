@@ -29,7 +29,7 @@ OPTION = "print-config"
 What the option is called.
 """
 
-_MAKERS: Mapping[str, Callable[[Plan], list[str]]] = {
+MAKERS: Mapping[str, Callable[[Plan], list[str]]] = {
     "nginx": sites.nginx,
     "lighttpd": sites.lighttpd,
     "apache": sites.apache,
@@ -40,7 +40,7 @@ _MAKERS: Mapping[str, Callable[[Plan], list[str]]] = {
     "systemd": units.systemd,
 }
 
-SNIPPETS: Sequence[str] = tuple(_MAKERS)
+SNIPPETS: Sequence[str] = tuple(MAKERS)
 """
 The programs that there are configurations for.
 """
@@ -62,7 +62,7 @@ def snippet(name: str, options: Options, words: Sequence[str]) -> str:
     @return: The text of it.
     @raise NoSnippet: If there is none that goes with these options.
     """
-    lines = _MAKERS[known(name)](_plan(options, words))
+    lines = MAKERS[known(name)](_plan(options, words))
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -73,7 +73,7 @@ def known(name: str) -> str:
     @return: The name.
     @raise NoSnippet: If there is none.
     """
-    if name not in _MAKERS:
+    if name not in MAKERS:
         raise NoSnippet(f"there is none for {name!r}: name {', '.join(SNIPPETS)}")
     return name
 

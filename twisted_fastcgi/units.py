@@ -183,8 +183,10 @@ def _reload(plan: Plan) -> Sequence[str]:
     if not plan.reloads:
         return ()
     return (
-        "# Workers are replaced one after another.",
+        "# The workers load the code anew, one after another.",
         "ExecReload=/bin/kill -HUP $MAINPID",
+        "# The parent tells its workers to stop.",
+        "KillMode=mixed",
     )
 
 

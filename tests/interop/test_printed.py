@@ -35,7 +35,8 @@ from tests.interop import (
 from tests.interop.servers import Running, WebServer, freePort, webServerFor
 from tests.interop.test_spawners import AS_SYSTEMD, TWISTD, SpawnerMixin
 from tests.programs import PATIENCE, ROOT, SCRIPTS, ask, output, program
-from twisted_fastcgi.places import SOCKET
+from twisted_fastcgi.places import SOCKET, Plan, placeOf
+from twisted_fastcgi.snippets import MAKERS
 
 #: How each web server is run, and what is replaced in what is printed for it:
 #: where it listens, and the folder of files that all have.
@@ -129,10 +130,16 @@ class WebServerMixin:
 
         @param more: Options for what is printed alone.
         """
-        server = SERVERS[self.name]
-        program(server.program)
+        program(SERVERS[self.name].program)
         running = await behind(options)
         text = await printed(self.name, f"{filled(running, options)} {more}")
+        await self.startFront(text, running)
+
+    async def startFront(self: Any, text: str, running: Running) -> None:
+        """
+        Start the web server with a configuration.
+        """
+        server = SERVERS[self.name]
         listens = {
             plain: template
             for plain, template in server.replaced.items()
@@ -195,6 +202,26 @@ class WebServerMixin:
         await self.start("--port unix:@SOCKET@:mode=666", limit)
         self.assertEqual((await self.ask("/echo", b"x" * LIMIT))[0], 200)
         self.assertEqual((await self.ask("/echo", b"x" * (LIMIT + 1025)))[0], 413)
+
+    async def test_status(self: Any) -> None:
+        """
+        It lets this machine alone get the figures, wherever the application is.
+        """
+        for mount, options in (("/", ""), ("/app", "--mount /app")):
+            running = await behind(f"--port unix:@SOCKET@:mode=666 {options}")
+            place = placeOf(f"unix:{running.values['SOCKET']}", "/")
+            plan = Plan([], [], "/", [place], mount=mount, statusPath="/echo")
+            await self.startFront("\n".join([*MAKERS[self.name](plan), ""]), running)
+            # What is at this place is not the application's in the second case.
+            status, body = await self.ask("/echo")
+            expected = (404, b"not at this place") if options else (200, b"prepath")
+            self.assertEqual(status, expected[0])
+            self.assertIn(expected[1], body)
+            for path in ("/echo", "/echo/x", "/%65cho"):
+                status, _ = await self.ask(path, b"", "127.0.0.2")
+                self.assertEqual(status, 403, path)
+            page = f"{options[-4:]}/"
+            self.assertEqual(await self.ask(page, b"", "127.0.0.2"), (200, HELLO))
 
 
 class NginxTests(WebServerMixin, TestCase):
