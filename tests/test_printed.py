@@ -68,6 +68,9 @@ PRINTED: dict[str, str] = {
     "systemd/app.socket": "--port systemd:domain=UNIX:index=0",
     "systemd/app.service": "--port systemd:domain=UNIX:index=0",
     "systemd/alone.service": "--port unix:/run/app/app.sock:mode=660",
+    "systemd/workers.service": (
+        "--workers auto --port unix:/run/app/app.sock:mode=660"
+    ),
 }
 
 #: What is said to C{twistd} for some of them.
@@ -75,6 +78,7 @@ RUNNER = {
     "systemd/app.socket": "--uid nobody",
     "systemd/app.service": "--uid nobody",
     "systemd/alone.service": "--uid nobody --gid nogroup",
+    "systemd/workers.service": "--uid nobody --gid nogroup",
 }
 
 HELLO = """
@@ -223,6 +227,8 @@ class PrintTests(Printing, TableTestCase):
             "--resource hello.Hello --preview tcp:x",
             "--resource hello.Hello --mount app",
             "--resource hello.Hello --preview-anywhere",
+            # Workers load it, but only when they serve.
+            "--resource hello.Helo --workers 2",
         ):
             self.refused(f"{words} --print-config {name}")
 
@@ -280,6 +286,10 @@ class PrintTests(Printing, TableTestCase):
             "inherited": ("--port fcgi:", "whoever starts it makes"),
             "everywhere": ("--port tcp:80", "instead of 127.0.0.1"),
             "not allowed": (f"{TCP} --allow 10.0.0.0/8", "see --allow"),
+            "figures": (
+                f"{TCP} --status-path /s --status-allow 10.1.1.1",
+                "--status-allow",
+            ),
             "authorizer": (f"{TCP} --authorizer auth.it", "asks the authorizer"),
         }
     )
@@ -293,6 +303,16 @@ class PrintTests(Printing, TableTestCase):
             lines = self.shown(f"{options} --print-config {name}").splitlines()
             (remark,) = (line for line in lines if expected in line)
             self.assertTrue(remark.startswith("# "), remark)
+
+    def test_status(self) -> None:
+        """
+        The place of the figures is that of the option, and no other.
+        """
+        words = f"{SOCKET} --status-path /a --print-config nginx"
+        self.assertIn("location ^~ /a {", self.shown(words))
+        for path in ("/a;b", "/a(b", "/a$b"):
+            words = f"{SOCKET} --resource hello.Hello --print-config nginx"
+            self.refused(words, "--status-path", path)
 
     def test_noRemark(self) -> None:
         """

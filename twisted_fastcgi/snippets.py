@@ -29,7 +29,7 @@ OPTION = "print-config"
 What the option is called.
 """
 
-MAKERS: Mapping[str, Callable[[Plan], list[str]]] = {
+_MAKERS: Mapping[str, Callable[[Plan], list[str]]] = {
     "nginx": sites.nginx,
     "lighttpd": sites.lighttpd,
     "apache": sites.apache,
@@ -40,7 +40,7 @@ MAKERS: Mapping[str, Callable[[Plan], list[str]]] = {
     "systemd": units.systemd,
 }
 
-SNIPPETS: Sequence[str] = tuple(MAKERS)
+SNIPPETS: Sequence[str] = tuple(_MAKERS)
 """
 The programs that there are configurations for.
 """
@@ -62,7 +62,7 @@ def snippet(name: str, options: Options, words: Sequence[str]) -> str:
     @return: The text of it.
     @raise NoSnippet: If there is none that goes with these options.
     """
-    lines = MAKERS[known(name)](_plan(options, words))
+    lines = _MAKERS[known(name)](_plan(options, words))
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -73,7 +73,7 @@ def known(name: str) -> str:
     @return: The name.
     @raise NoSnippet: If there is none.
     """
-    if name not in MAKERS:
+    if name not in _MAKERS:
         raise NoSnippet(f"there is none for {name!r}: name {', '.join(SNIPPETS)}")
     return name
 
@@ -82,7 +82,7 @@ def _plan(options: Options, words: Sequence[str]) -> Plan:
     runner: Any = options.parent or {}
     base = os.path.abspath(runner.get("rundir", "."))
     places = [placeOf(port, base) for port in options["ports"]]
-    status = options.get("status-path")
+    status = options["status-path"]
     return Plan(
         program=_program(runner),
         options=_words(options, words, {f"--{OPTION}"}),
@@ -95,7 +95,7 @@ def _plan(options: Options, words: Sequence[str]) -> Plan:
         grace=options["grace"],
         user=_runnerWords(runner, only=_USER),
         owner=_owner(runner),
-        reloads=options.get("workers") is not None,
+        reloads=options["workers"] is not None,
         remarks=list(_remarks(options, places)),
     )
 
@@ -182,5 +182,7 @@ def _remarks(options: Options, places: Sequence[Place]) -> Iterator[str]:
     for place in places[:1]:
         if place.host and any(place.host not in each for each in peers):
             yield f"It lets nobody connect from {place.host}: see --allow."
+    if options["status-allow"] is not None:
+        yield "Let --status-allow be known to the web server, too."
     if options["authorizer"] is not None:
         yield "What asks the authorizer is a setting of its own: see the documentation."

@@ -425,7 +425,8 @@ class Options(UsageOptions):
         yield self._checkSnippet
         if self["workers"] is not None:
             yield self._checkWorkers
-        if self["workers"] is None or self["check"]:
+        isAsked = self["check"] or self[snippets.OPTION] is not None
+        if self["workers"] is None or isAsked:
             yield self._load
         yield self._parsePeers
         yield self._parseStatus

@@ -96,6 +96,7 @@ class WebServer:
         C{docs/deploy}, in which the same is replaced; they get into C{@FOLDER@}.
     @ivar mount: The option C{--mount} of the application.  Unless that is C{/}
         the application is at C{/app}.
+    @ivar endings: How it may end when it is told to by SIGTERM.
     @ivar spawns: Whether it starts the application itself.
 
     @ivar keeps: Whether connections to the application are kept open.
@@ -132,6 +133,7 @@ class WebServer:
     wrapper: Sequence[str] = ()
     scripts: Sequence[str] = ()
     text: str = ""
+    endings: Collection[int] = STOPPED
     software: str = ""
     mount: str = "/"
     spawns: bool = False
@@ -176,6 +178,7 @@ class Running:
     @ivar address: Where it listens: the port on 127.0.0.1, or the path of a
         Unix socket.
     @ivar values: What it adds to the templates of others.
+    @ivar endings: How it may end.
     @ivar log: What it has written to its standard output and error.
     @ivar logged: What the application has written.
     """
@@ -188,6 +191,7 @@ class Running:
         self.log = self.logged = self.folder / "output.log"
         self.address: int | Path = 0
         self.values: Mapping[str, str] = {}
+        self.endings: Collection[int] = STOPPED
 
     async def start(
         self, command: Sequence[object], address: int | Path, **changes: str
@@ -234,7 +238,9 @@ class Running:
         except TimeoutExpired:
             self._process.kill()
             code = self._process.wait()
-        assert code in STOPPED, f"{self._process.args} ended with {code}: {self.said()}"
+        assert code in self.endings, (
+            f"{self._process.args} ended with {code}: {self.said()}"
+        )
 
 
 def _accepts(address: int | Path) -> bool:
@@ -357,6 +363,7 @@ async def _serve(
         whole.write_text(fill((_HERE / server.harness).read_text()))
     command = [*server.wrapper, executable, *map(fill, server.arguments)]
     changes = {name: fill(value) for name, value in server.environment.items()}
+    running.endings = server.endings
     await running.start(command, port, **changes)
 
 

@@ -14,6 +14,7 @@ from twisted.trial.unittest import TestCase
 from tests.interop.endtoend import EndToEnd
 from tests.interop.mounts import Mounted, Refusing
 from tests.interop.servers import WebServer, reached
+from tests.programs import STOPPED
 
 #: How lighttpd starts the application, in the recipe.
 _TWISTD = "/usr/bin/twistd --nodaemon --pidfile= --logfile=/var/log/lighttpd/app.log"
@@ -38,6 +39,8 @@ def _lighttpd(
     return WebServer(
         name,
         program="lighttpd",
+        # As it does now and then, after having served, without anything else.
+        endings=(*STOPPED, 1),
         arguments=("-D", "-f", "@CONFIGURATION@"),
         recipe=f"lighttpd/{recipe}.conf",
         replaced=plain or reached(byTCP=False),

@@ -35,8 +35,7 @@ from tests.interop import (
 from tests.interop.servers import Running, WebServer, freePort, webServerFor
 from tests.interop.test_spawners import AS_SYSTEMD, TWISTD, SpawnerMixin
 from tests.programs import PATIENCE, ROOT, SCRIPTS, ask, output, program
-from twisted_fastcgi.places import SOCKET, Plan, placeOf
-from twisted_fastcgi.snippets import MAKERS
+from twisted_fastcgi.places import SOCKET
 
 #: How each web server is run, and what is replaced in what is printed for it:
 #: where it listens, and the folder of files that all have.
@@ -207,21 +206,18 @@ class WebServerMixin:
         """
         It lets this machine alone get the figures, wherever the application is.
         """
-        for mount, options in (("/", ""), ("/app", "--mount /app")):
-            running = await behind(f"--port unix:@SOCKET@:mode=666 {options}")
-            place = placeOf(f"unix:{running.values['SOCKET']}", "/")
-            plan = Plan([], [], "/", [place], mount=mount, statusPath="/echo")
-            await self.startFront("\n".join([*MAKERS[self.name](plan), ""]), running)
-            # What is at this place is not the application's in the second case.
-            status, body = await self.ask("/echo")
-            expected = (404, b"not at this place") if options else (200, b"prepath")
-            self.assertEqual(status, expected[0])
-            self.assertIn(expected[1], body)
-            for path in ("/echo", "/echo/x", "/%65cho"):
-                status, _ = await self.ask(path, b"", "127.0.0.2")
-                self.assertEqual(status, 403, path)
-            page = f"{options[-4:]}/"
-            self.assertEqual(await self.ask(page, b"", "127.0.0.2"), (200, HELLO))
+        # The application itself lets more of this machine's addresses in.
+        status = "--status-path /fcgi-status --status-allow 127.0.0.0/8"
+        for prefix, mount in (("", ""), ("/app", "--mount /app")):
+            await self.start(f"--port unix:@SOCKET@:mode=666 {mount} {status}")
+            code, body = await self.ask("/fcgi-status")
+            self.assertEqual(code, 200)
+            self.assertIn(b"requests", body)
+            for path in ("/fcgi-status", "/fcgi%2Dstatus"):
+                code, _ = await self.ask(path, b"", "127.0.0.2")
+                self.assertEqual(code, 403, path)
+            page = await self.ask(f"{prefix}/", b"", "127.0.0.2")
+            self.assertEqual(page, (200, HELLO))
 
 
 class NginxTests(WebServerMixin, TestCase):
