@@ -187,11 +187,11 @@ def isTest(name: str) -> bool:
     return False
 
 
-def logged() -> Iterator[tuple[str, str, str]]:
+def logged() -> Iterator[tuple[str, str, str, frozenset[str]]]:
     """
     Find everything that the package logs.
 
-    @return: Modules, levels and formats.
+    @return: Modules, levels, formats, and fields that are not in these.
     """
     for path in (ROOT / "twisted_fastcgi").glob("*.py"):
         every = list(ast.walk(ast.parse(path.read_text())))
@@ -207,7 +207,10 @@ def logged() -> Iterator[tuple[str, str, str]]:
                 if name in ("log", "_log") and level in LEVELS:
                     text: Any = each.args[0]
                     text = texts.get(getattr(text, "id", ""), text)
-                    yield path.stem, level, ast.literal_eval(text)
+                    words: str = ast.literal_eval(text)
+                    fields = {keyword.arg or "" for keyword in each.keywords}
+                    fields -= {"", "failure", *re.findall(r"\{(\w+)", words)}
+                    yield path.stem, level, words, frozenset(fields)
 
 
 class NamedTests(SynchronousTestCase):
@@ -259,7 +262,26 @@ class LogTests(SynchronousTestCase):
         """
         page = (ROOT / "docs/reference/log.rst").read_text()
         row = r"\* - ``(\w+)``\n     - (\w+)\n     - ``(.*)``\n     - \S"
-        self.assertEqual(re.findall(row, page), sorted(set(logged())))
+        known = {(name, level, words) for name, level, words, _ in logged()}
+        self.assertEqual(re.findall(row, page), sorted(known))
+
+    def test_fields(self) -> None:
+        """
+        It names the fields of an event that its message does not have.
+        """
+        page = (ROOT / "docs/reference/log.rst").read_text()
+        rows = page.split("\n   * - ")
+        found = 0
+        for name, _, words, fields in logged():
+            (row,) = (
+                row
+                for row in rows
+                if row.startswith(f"``{name}``") and f"``{words}``" in row
+            )
+            for field in fields:
+                found += 1
+                self.assertIn(f"*{field}*", row)
+        self.assertGreater(found, 0)
 
 
 class VariableTests(TableTestCase):
