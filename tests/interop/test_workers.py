@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from textwrap import dedent
-from threading import Event
+from threading import Event, Thread
 from time import monotonic
 from typing import Any
 from unittest import SkipTest, skipIf
@@ -410,20 +410,36 @@ class LifeTests(FolderMixin, SynchronousTestCase):
         self.assertEqual(parent.stop(), 0, parent.said())
         self.assertGone(parent.workers())
 
-    def test_interrupted(self) -> None:
+    def test_group(self) -> None:
         """
-        Ctrl-C, which reaches the workers, too, lets all requests be finished; so
-        does the end of a terminal do no harm to the workers.
+        Signals to the whole group of processes do no harm: SIGHUP replaces the
+        workers, and does not end them; at SIGTERM and Ctrl-C all finish what they
+        have, and end.
         """
-        parent = self.serve(start_new_session=True)
-        group = parent.process.pid
-        # A process that is started in the background ignores it.
-        os.killpg(group, signal.SIGHUP)
-        parent.wait("all workers are replaced")
-        self.assertEqual(parent.said().count("was killed"), 0, parent.said())
-        os.killpg(group, signal.SIGTERM)
-        self.assertEqual(parent.end(), 0, parent.said())
-        self.assertNotIn("Traceback", parent.said())
+        # A shell has its background jobs ignore Ctrl-C, and so what they run.
+        self.addCleanup(
+            signal.signal,
+            signal.SIGINT,
+            signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+        for number, codes in (
+            (signal.SIGTERM, (0,)),
+            (signal.SIGINT, (0, -signal.SIGINT)),
+        ):
+            parent = self.serve(start_new_session=True)
+            group = parent.process.pid
+            os.killpg(group, signal.SIGHUP)
+            parent.wait("all workers are replaced")
+            self.assertNotIn("was killed", parent.said())
+            answers: list[str] = []
+            client = Thread(target=lambda to=answers: to.append(self.ask("/1")))
+            client.start()
+            parent.wait("got /1")
+            os.killpg(group, number)
+            self.assertIn(parent.end(), codes, parent.said())
+            self.assertNotIn("Traceback", parent.said())
+            client.join()
+            self.assertEqual(answers, ["/1 0"])
 
     def test_accessLog(self) -> None:
         """
@@ -508,11 +524,15 @@ class LoadTests(FolderMixin, TestCase):
         self.addCleanup(self.front.stop)
         self.port: Any = self.front.address
 
+    #: nginx does not try a POST again, if it has sent it at the moment in which a
+    #: kept connection was closed.
+    methods = ("GET", "PUT", "PUT")
+
     def load(self) -> Load:
         """
         Begin to ask, until there are answers.
         """
-        load = Load(self.port, ("GET", "PUT", "POST"))
+        load = Load(self.port, self.methods)
         self.addCleanup(load.finish)
         load.waitForGood()
         return load
@@ -547,6 +567,7 @@ class LoadTests(FolderMixin, TestCase):
         """
         At SIGHUP the code is loaded anew, and not one request is lost.
         """
+        self.methods = ("GET", "PUT", "POST")
         await self.start(test_nginx.NginxTests.server)
         await deferToThread(self.reload)
 
