@@ -13,6 +13,7 @@ import subprocess
 from threading import Thread
 from typing import Any
 
+from twisted.internet.error import ReactorNotRunning
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.programs import PATIENCE, SCRIPTS, ask, environment, until
@@ -70,6 +71,20 @@ class CleanStopTests(SynchronousTestCase):
             stop()
             self.assertEqual(self.reactor.calls, expected)
             del self.reactor.calls[:]
+
+    def test_stopped(self) -> None:
+        """
+        A reactor that was stopped by something else meanwhile is left alone.
+        """
+
+        def fail() -> None:
+            raise ReactorNotRunning()
+
+        self.reactor.stop = fail  # type: ignore[method-assign]
+        self.start(lambda *_: None)
+        os.kill(os.getpid(), signal.SIGTERM)
+        (stop,) = self.reactor.calls
+        stop()
 
     def test_noHandler(self) -> None:
         """

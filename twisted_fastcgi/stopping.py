@@ -8,10 +8,12 @@ A process that was told to stop, and has stopped as it should, says so.
 from __future__ import annotations
 
 import signal
+from contextlib import suppress
 from threading import current_thread, main_thread
 from typing import Any
 
 from twisted.application.service import Service
+from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 
 
@@ -90,4 +92,6 @@ class CleanStop(Service):
         if not self._isStopping:
             self._isStopping = True
             self._log.info("Received SIGTERM, shutting down.")
-            self._reactor.stop()
+            # Ctrl-C may have stopped it just now.
+            with suppress(ReactorNotRunning):
+                self._reactor.stop()
