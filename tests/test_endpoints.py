@@ -214,9 +214,13 @@ class WebServerAddressTests(SocketMixin, SynchronousTestCase):
 
     def test_notListed(self) -> None:
         """
-        Any other peer is not, and the log says why.
+        Any other peer is not, the log says why, and it is counted.
         """
         observer = self.observe()
+        refused: list[bool] = []
+        counting: Any = GreeterFactory
+        counting.peerRefused = lambda _: refused.append(True)
+        self.addCleanup(delattr, GreeterFactory, "peerRefused")
         self.assertFalse(self.accepted("10.0.0.1,127.0.0.11", self.listener()))
         self.assertEqual(
             logged(observer),
@@ -225,6 +229,7 @@ class WebServerAddressTests(SocketMixin, SynchronousTestCase):
                 "FCGI_WEB_SERVER_ADDRS does not have it"
             ],
         )
+        self.assertEqual(refused, [True])
 
     def test_closed(self) -> None:
         """
