@@ -24,8 +24,8 @@ import twisted_fastcgi
 from twisted_fastcgi.commandline import commandLine
 from twisted_fastcgi.connection import INPUT_ACTIONS, INPUT_ORDER, InputState
 from twisted_fastcgi.interfaces import IFastCGIRequest
+from twisted_fastcgi.options import Options
 from twisted_fastcgi.records import RecordType, Role
-from twisted_fastcgi.tap import Options
 
 ROOT = Path(__file__).resolve().parent.parent
 

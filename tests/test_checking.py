@@ -23,8 +23,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.programs import PATIENCE, ROOT, SCRIPTS, environment
 from tests.tables import TableTestCase, table
 from twisted_fastcgi.checking import portProblems, tcpAddresses
+from twisted_fastcgi.options import Options
 from twisted_fastcgi.service import DescribedEndpoint, endpointFromString
-from twisted_fastcgi.tap import Options
 
 #: Who has no rights.
 NOBODY = 65534

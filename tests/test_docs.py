@@ -37,7 +37,7 @@ from tests.tables import TableTestCase, table
 from tests.test_readme import blocks
 from twisted_fastcgi import FastCGIAgent, FastCGIProxyResource
 from twisted_fastcgi.commandline import commandLine
-from twisted_fastcgi.tap import Options
+from twisted_fastcgi.options import Options
 from twisted_fastcgi.testing import FastCGITestClient
 
 #: Pages that a test follows from the first block to the last.

@@ -19,7 +19,7 @@ from tests.programs import ROOT
 from tests.tables import TableTestCase, table
 from twisted_fastcgi.commandline import commandLine
 from twisted_fastcgi.limitoptions import LIMIT_OPTIONS
-from twisted_fastcgi.tap import Options
+from twisted_fastcgi.options import Options
 
 DOCS = ROOT / "docs"
 

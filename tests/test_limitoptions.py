@@ -19,7 +19,8 @@ from tests.programs import ROOT
 from tests.tables import TableTestCase, table
 from twisted_fastcgi.connection import Limits
 from twisted_fastcgi.limitoptions import LIMIT_OPTIONS, LimitOption, limitsFrom
-from twisted_fastcgi.tap import Options, makeService
+from twisted_fastcgi.options import Options
+from twisted_fastcgi.tap import makeService
 
 BY_NAME = {option.name: option for option in LIMIT_OPTIONS}
 

@@ -30,9 +30,9 @@ from tests.interop.servers import RECIPES
 from tests.programs import PATIENCE, SCRIPTS, environment
 from tests.tables import TableTestCase, table
 from twisted_fastcgi import sites, units
+from twisted_fastcgi.options import Options
 from twisted_fastcgi.places import Plan, placeOf
 from twisted_fastcgi.snippets import SNIPPETS
-from twisted_fastcgi.tap import Options
 
 SOCKET = "--port unix:/run/app.sock"
 TCP = "--port tcp:9000:interface=127.0.0.1"

@@ -2,7 +2,7 @@
 # See LICENSE for details.
 
 """
-Tests for L{twisted_fastcgi.tap}.
+Tests for L{twisted_fastcgi.options} and L{twisted_fastcgi.tap}.
 """
 
 from __future__ import annotations
@@ -39,16 +39,17 @@ from tests.programs import (
     program,
     serving,
 )
-from twisted_fastcgi import tap
+from twisted_fastcgi import options as optionsModule
 from twisted_fastcgi.authorizer import Allow, AuthorizerResource
 from twisted_fastcgi.demo import DemoResource
 from twisted_fastcgi.interfaces import IAuthorizer
 from twisted_fastcgi.limitoptions import LIMIT_OPTIONS
 from twisted_fastcgi.notify import NotifyService
+from twisted_fastcgi.options import Options
 from twisted_fastcgi.preview import PreviewService
 from twisted_fastcgi.request import FastCGIRequest
 from twisted_fastcgi.service import FastCGIService
-from twisted_fastcgi.tap import Options, makeService
+from twisted_fastcgi.tap import makeService
 from twisted_fastcgi.workerlink import LINK, WORKER, WorkerLink
 from twisted_fastcgi.workers import WorkersService
 from twisted_fastcgi.wsgi import FastCGIWSGIRequest, FastCGIWSGIResource
@@ -212,7 +213,7 @@ class PortTests(TapMixin, SynchronousTestCase):
         self.addCleanup(other.close)
         self.onInput(one)
         passed = ["unix:/x", "unix:/y"]
-        self.patch(tap, "passedBySystemd", lambda reactor: iter(passed))
+        self.patch(optionsModule, "passedBySystemd", lambda reactor: iter(passed))
         self.assertEqual(self.endpoints(), passed)
 
     def test_preferred(self) -> None:

@@ -17,7 +17,7 @@ from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.supervised import Process, ProcessReactor
-from twisted_fastcgi.tap import Options
+from twisted_fastcgi.options import Options
 from twisted_fastcgi.workerprocess import (
     MARGIN,
     START_TIMEOUT,

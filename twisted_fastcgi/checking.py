@@ -43,7 +43,7 @@ def check(options: Any, problems: Sequence[str], what: str, folder: str) -> NoRe
     process.
 
     @param options: What was parsed of it, as far as that could be: an
-        C{Options} of L{twisted_fastcgi.tap}.
+        L{Options<twisted_fastcgi.options.Options>}.
     @param problems: What could not.
     @param what: What is to be served.
     @param folder: Where the process is going to be, for relative paths.

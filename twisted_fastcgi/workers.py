@@ -526,7 +526,7 @@ def makeWorkers(
     """
     Make the service for options that ask for workers.
 
-    @param options: L{twisted_fastcgi.tap.Options}, parsed.
+    @param options: L{twisted_fastcgi.options.Options}, parsed.
     @param what: What is served, for the log.
     @param notifier: See L{WorkersService}.
     @param reactor: The reactor.
