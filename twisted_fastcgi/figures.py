@@ -427,13 +427,13 @@ class Figures:
         """
         self._sort([self._seconds() - began])
 
-    def settle(self, atLeast: int = 1) -> None:
+    def settle(self, fewest: int = 1) -> None:
         """
         Count what is in C{fresh}, and empty it.
 
-        @param atLeast: How many requests there have to be for that.
+        @param fewest: How many requests there have to be for that.
         """
-        if sum(map(len, self.fresh.values())) >= atLeast:
+        if sum(map(len, self.fresh.values())) >= fewest:
             for code, durations in self.fresh.items():
                 self._responses[code] += len(durations)
                 self._sort(durations)
