@@ -123,8 +123,10 @@ class SpawnerMixin:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,
         )
-        watchdog = Timer(PATIENCE, process.kill)
+        # What it has started holds the pipe, too.
+        watchdog = Timer(PATIENCE, os.killpg, (process.pid, signal.SIGKILL))
         watchdog.start()
         with process:
             assert process.stdout is not None
