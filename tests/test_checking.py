@@ -17,12 +17,17 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import SkipTest
 
+from cryptography.hazmat.primitives import serialization
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from tests.programs import PATIENCE, ROOT, SCRIPTS, environment
 from tests.tables import TableTestCase, table
+from tests.test_tls import certificate
+from twisted_fastcgi import checking
 from twisted_fastcgi.checking import portProblems, tcpAddresses
+from twisted_fastcgi.interfaces import IAuthorizer
 from twisted_fastcgi.options import Options
 from twisted_fastcgi.service import DescribedEndpoint, endpointFromString
 
@@ -36,6 +41,18 @@ def taken(host: str = "127.0.0.1") -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, 0), family=family)
+
+
+@implementer(IAuthorizer)
+class Authorizer:
+    """
+    Decides nothing.
+    """
+
+    def authorize(self, request: Any) -> Any:
+        """
+        See L{IAuthorizer.authorize}.
+        """
 
 
 class CheckTestCase(TableTestCase):
@@ -137,7 +154,7 @@ class SettingTests(CheckTestCase):
             "--preview=tcp:0:interface=127.0.0.1",
         )
         for row in (
-            f"application {self.folder}",
+            f"--path {self.folder}",
             f"--port unix:{self.folder}/s:mode=660",
             "--port tcp:0",
             "may connect 10.0.0.0/8, ::1/128 (--allow)",
@@ -167,11 +184,45 @@ class SettingTests(CheckTestCase):
             stale.bind(f"{self.folder}/stale")
         self.settings(f"--port={port}")
 
+    def test_status(self) -> None:
+        """
+        Who may see the status is there if anybody may, also if nobody said so.
+        """
+        self.assertIn("--status-allow none", self.settings("--port=tcp:0"))
+        rows = self.settings("--port=tcp:0", "--status-path=/status")
+        self.assertIn("--status-allow 127.0.0.1/32,::1/128", rows)
+
+    def test_application(self) -> None:
+        """
+        The application and the authorizer are there with the options they are of.
+        """
+        rows = self.settings(
+            *("--port=tcp:0", "--class=twisted.web.resource.Resource"),
+            "--authorizer=tests.test_checking.Authorizer",
+        )
+        self.assertIn("--class twisted.web.resource.Resource", rows)
+        self.assertIn("--authorizer tests.test_checking.Authorizer", rows)
+
     def test_newLog(self) -> None:
         """
-        An access log that is not there is not made.
+        An access log that is not there is not made, neither at the end of a
+        link.
         """
-        self.settings("--port=tcp:0", "--logfile={folder}/access.log")
+        (self.folder / "link").symlink_to(self.folder / "new")
+        for name in ("access.log", "link"):
+            self.settings("--port=tcp:0", f"--logfile={{folder}}/{name}")
+
+    def test_apart(self) -> None:
+        """
+        These can be listened on at the same time.
+        """
+        with taken() as one, taken() as other:
+            ports = [skt.getsockname()[1] for skt in (one, other)]
+        self.settings(
+            *("--port=tcp:0", "--port=tcp:0", f"--port=tcp:{ports[0]}"),
+            *(f"--port=tcp6:{ports[1]}", f"--port=tcp:{ports[1]}"),
+            *("--port=unix:{folder}/a", "--port=unix:{folder}/b"),
+        )
 
     def test_anywhere(self) -> None:
         """
@@ -196,6 +247,7 @@ class ProblemTests(CheckTestCase):
                 "unix:{folder}/alive",
                 "another process listens there: F/alive",
             ),
+            "no path": ("unix:", "there is no path"),
             "too long": ("unix:" + "x" * 108, "the path has more than 107 bytes"),
             "no port": ("tcp:65536", "there is no port 65536"),
             "another machine": (
@@ -267,13 +319,93 @@ class ProblemTests(CheckTestCase):
         [line] = self.problems("--port=tcp:0", "--logfile={folder}/log")
         self.assertEqual(line, "--logfile: cannot write to 'F/log': Permission denied")
 
+    @table(
+        {
+            "no name": ("", "No such file or directory"),
+            "a folder to be": ("{folder}/new/", "Is a directory"),
+            "a link to nowhere": ("{folder}/link", "there is no folder F/no"),
+        }
+    )
+    def test_logs(self, path: str, problem: str) -> None:
+        """
+        An access log that could not be opened is told.
+        """
+        (self.folder / "link").symlink_to(self.folder / "no" / "log")
+        [line] = self.problems("--port=tcp:0", f"--logfile={path}")
+        shown = path.replace("{folder}", "F")
+        expected = f"--logfile: cannot write to {shown!r}: {problem}"
+        self.assertEqual(line, expected)
+
+    @table(
+        {
+            "all addresses, and one": ("tcp:{port}", "tcp:{port}:interface=127.0.0.1"),
+            "one, and all": ("tcp:{port}:interface=127.0.0.1", "tcp:{port}"),
+            "the same": ("tcp:{port}", "tcp:{port}:backlog=9"),
+            "IPv6": ("tcp6:{port}", "tcp6:{port}:interface=\\:\\:1"),
+            "Unix": ("unix:{{folder}}/s", "unix:{{folder}}/../{name}/s"),
+        }
+    )
+    def test_twice(self, first: str, second: str) -> None:
+        """
+        Two options that have the same address are told, however it is written;
+        so are a port and the preview.
+        """
+        with taken() as skt:
+            number = skt.getsockname()[1]
+        one, other = (
+            port.format(port=number, name=self.folder.name) for port in (first, second)
+        )
+        for option in ("port", "preview"):
+            anywhere = ("--preview-anywhere",) * (option == "preview")
+            [line] = self.problems(f"--port={one}", f"--{option}={other}", *anywhere)
+            self.assertTrue(line.startswith(f"--{option}: cannot listen on "), line)
+            self.assertIn(": another one of these options has it, too", line)
+
+    def test_privileged(self) -> None:
+        """
+        A port that is root's is told to others, where the system has such ports.
+        """
+        if os.geteuid() != 0:
+            raise SkipTest("only root can become somebody else")
+        first = self.folder / "first"
+        first.write_text("1024\n")
+        self.patch(checking, "_UNPRIVILEGED", first)
+        self.assertEqual(self.checked("--port=tcp:1022")[0], 0)
+        os.seteuid(NOBODY)
+        self.addCleanup(os.seteuid, 0)
+        [line] = self.problems("--port=tcp:1022", "--port=tcp:0")
+        self.assertTrue(line.endswith(": only root may listen on port 1022"), line)
+        self.patch(checking, "_UNPRIVILEGED", self.folder / "nosuch")
+        self.assertEqual(self.checked("--port=tcp:1022")[0], 0)
+
+    @table(
+        {
+            "a number": ("--grace=x", "--grace: 'x' is no number of seconds from 0 up"),
+            "threads": ("--threads=0", "--threads: '0' is no number of threads from 1"),
+            "workers": ("--workers=-1", "--workers: '-1' is no number of workers from"),
+            "a limit": ("--max-params=0", "--max-params: '0' is no whole number of"),
+            "a header": ("--add-header=x", "--add-header: 'x' is not written as "),
+            "print-config": (
+                "--print-config=nginx",
+                "--print-config: not with --check",
+            ),
+        }
+    )
+    def test_early(self, option: str, problem: str) -> None:
+        """
+        What can't be read is told in one line, too, with the name of the option.
+        """
+        [line] = self.problems("--port=tcp:0", option)
+        self.assertTrue(line.startswith(problem), line)
+
     def test_all(self) -> None:
         """
         All that is wrong is told, one line each.
         """
         lines = self.problems(
             *("--resource=nosuch.x", "--port=tcp:x", "--port=tcp:65536"),
-            *("--port=tcp:0", "--port=tcp:0", "--allow=x", "--logfile={folder}"),
+            *("--port=unix:{folder}/s", "--port=unix:{folder}/./s:mode=660"),
+            *("--allow=x", "--logfile={folder}"),
             "--preview=x",
         )
         expected = [
@@ -283,7 +415,7 @@ class ProblemTests(CheckTestCase):
             "--preview: bad endpoint 'x': ",
             "--logfile: cannot write to 'F': Is a directory",
             "--port: cannot listen on tcp:65536: ",
-            "--port: tcp:0 is there twice",
+            "--port: cannot listen on unix:F/./s:mode=660: another one of these",
         ]
         self.assertEqual(len(lines), len(expected), lines)
         for line, beginning in zip(lines, expected, strict=True):
@@ -314,6 +446,43 @@ class ProblemTests(CheckTestCase):
         self.assertIn("another process listens there", line)
 
 
+class TLSTests(CheckTestCase):
+    """
+    A port for TLS.
+    """
+
+    def setUp(self) -> None:
+        """
+        Make its certificate.
+        """
+        super().setUp()
+        key, made = certificate()
+        pem = serialization.Encoding.PEM
+        form = serialization.PrivateFormat.PKCS8
+        plain = serialization.NoEncryption()
+        text = key.private_bytes(pem, form, plain) + made.public_bytes(pem)
+        (self.folder / "pem").write_bytes(text)
+
+    def test_port(self) -> None:
+        """
+        It is looked at as any other one is, and so is its certificate.
+        """
+
+        def port(number: int, name: str = "pem") -> str:
+            path = f"{{folder}}/{name}"
+            return f"--port=ssl:{number}:privateKey={path}:interface=127.0.0.1"
+
+        self.assertEqual(self.checked(port(0))[0], 0)
+        with taken() as skt:
+            number = skt.getsockname()[1]
+            [line] = self.problems(port(number))
+        self.assertTrue(line.endswith(": another process listens there"), line)
+        [line] = self.problems(port(number), f"--port=tcp:{number}")
+        self.assertIn(f"on tcp:{number}: another one of these options has it", line)
+        [line] = self.problems(port(0, "nosuch"))
+        self.assertIn("No such file or directory: 'F/nosuch'", line)
+
+
 class EndpointTests(SynchronousTestCase):
     """
     Where endpoints are going to listen.
@@ -338,15 +507,15 @@ class EndpointTests(SynchronousTestCase):
         """
         endpoint: Any = object()
         described = DescribedEndpoint("onion:80", endpoint)
-        self.assertEqual(list(portProblems("port", [described], "")), [])
+        self.assertEqual(list(portProblems([("port", described)], "")), [])
 
     def test_folder(self) -> None:
         """
         A relative path begins where the process is going to be.
         """
         endpoint = endpointFromString(MemoryReactorClock(), "unix:s")
-        self.assertEqual(list(portProblems("port", [endpoint], "/tmp")), [])
-        [problem] = portProblems("port", [endpoint], "/nosuch")
+        self.assertEqual(list(portProblems([("port", endpoint)], "/tmp")), [])
+        [problem] = portProblems([("port", endpoint)], "/nosuch")
         self.assertIn("there is no folder /nosuch", problem)
 
 

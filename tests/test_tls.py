@@ -50,10 +50,9 @@ from twisted_fastcgi.connection import Limits
 STEP = 131072 + 32768
 
 
-@cache
-def security() -> CertificateOptions:
+def certificate() -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
     """
-    Make what TLS needs: a certificate that nobody has signed.
+    Make what TLS needs: a certificate that nobody else has signed, and its key.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name.from_rfc4514_string("CN=localhost")
@@ -68,6 +67,15 @@ def security() -> CertificateOptions:
         .not_valid_after(now + timedelta(days=1))
         .sign(key, hashes.SHA256())
     )
+    return key, made
+
+
+@cache
+def security() -> CertificateOptions:
+    """
+    Make it for the reactor.
+    """
+    key, made = certificate()
     return CertificateOptions(privateKey=key, certificate=made)
 
 

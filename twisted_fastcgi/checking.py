@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -28,6 +29,12 @@ _LONGEST_PATH = 107
 _PATIENCE = 1.0
 
 _LARGEST_PORT = 65535
+
+#: Of Linux, the first port that anybody may listen on.
+_UNPRIVILEGED = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+
+#: What lets a process listen on the ports before that.
+_CAP_NET_BIND_SERVICE = 10
 
 # For a client, the way to an address that means all of them.
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -68,20 +75,28 @@ def _problems(options: Any, folder: str) -> Iterator[str]:
     Find what is wrong with files and addresses.
     """
     yield from logProblems(options["logfile"])
-    yield from portProblems("port", options["endpoints"], folder)
+    endpoints = [("port", endpoint) for endpoint in options["endpoints"]]
     preview = options["preview"]
     # If it is not parsed, that was told already.
-    if isinstance(preview, DescribedEndpoint):
-        yield from portProblems("preview", [preview], folder)
-        if not options["preview-anywhere"]:
-            yield from previewProblems(preview)
+    isParsed = isinstance(preview, DescribedEndpoint)
+    if isParsed:
+        endpoints.append(("preview", preview))
+    yield from portProblems(endpoints, folder)
+    if isParsed and not options["preview-anywhere"]:
+        yield from previewProblems(preview)
 
 
 def _settings(options: Any, what: str) -> Iterator[tuple[str, object]]:
     """
     Tell what a command line comes to: names and values.
     """
-    yield "application", what
+    if options["application"] is None:
+        yield "application", what
+    else:
+        option, name = options["application"]
+        yield f"--{option}", name
+    if options["authorizer"] is not None:
+        yield "--authorizer", options["authorizer"]
     for endpoint in options["endpoints"]:
         yield "--port", endpoint
     for peers in options["peers"]:
@@ -94,6 +109,8 @@ def _settings(options: Any, what: str) -> Iterator[tuple[str, object]]:
     known = flags.union(parameter[0] for parameter in options.optParameters)
     for name in sorted(known.difference(_OTHERS)):
         value = options[name]
+        if name == "status-allow" and options["status-path"] is not None:
+            value = ",".join(map(str, options["watchers"].networks))
         yield f"--{name}", ("no", "yes")[bool(value)] if name in flags else value
 
 
@@ -111,40 +128,75 @@ def logProblems(path: str | None) -> Iterator[str]:
     """
     if path is None:
         return
-    folder = os.path.dirname(os.path.abspath(path))
-    if os.path.isdir(path):
-        why: str | None = "Is a directory"
-    elif os.path.exists(path):
-        why = None if _mayWrite(path) else "Permission denied"
+    # What a link leads to is what is made.
+    target = os.path.realpath(path)
+    if not path:
+        why: str | None = "No such file or directory"
+    elif os.path.isdir(target) or path.endswith("/"):
+        why = "Is a directory"
+    elif os.path.exists(target):
+        why = None if _mayWrite(target) else "Permission denied"
     else:
-        why = _folderProblem(folder)
+        why = _folderProblem(os.path.dirname(target))
     if why is not None:
         yield f"--logfile: cannot write to {path!r}: {why}"
 
 
 def portProblems(
-    option: str, endpoints: Sequence[DescribedEndpoint], folder: str
+    endpoints: Iterable[tuple[str, DescribedEndpoint]], folder: str
 ) -> Iterator[str]:
     """
     Look whether endpoints can listen.
 
-    @param option: What option they are of.
-    @param endpoints: What was made of it.
+    @param endpoints: What options they are of, and what was made of these.
     @param folder: Where the process is going to be, for relative paths.
     """
-    seen: set[str] = set()
-    for described in endpoints:
-        endpoint = described.endpoint
-        if str(described) in seen:
-            yield f"--{option}: {described} is there twice"
-            continue
-        seen.add(str(described))
-        if isinstance(endpoint, UnixEndpoint):
-            problems = _unixProblems(endpoint, folder)
-        else:
-            problems = _tcpProblems(described)
+    taken: list[tuple[str, str | int]] = []
+    for option, described in endpoints:
+        problems = [*_collisions(described, folder, taken)]
+        if not problems:
+            problems = [*_endpointProblems(described, folder)]
         for problem in problems:
             yield f"--{option}: cannot listen on {described}: {problem}"
+
+
+def _endpointProblems(described: DescribedEndpoint, folder: str) -> Iterator[str]:
+    if isinstance(described.endpoint, UnixEndpoint):
+        return _unixProblems(described.endpoint, folder)
+    return _tcpProblems(described)
+
+
+def _collisions(
+    described: DescribedEndpoint, folder: str, taken: list[tuple[str, str | int]]
+) -> Iterator[str]:
+    """
+    Tell whether an earlier endpoint is going to be where this one is to be.
+
+    @param taken: Where the earlier ones are: interfaces and ports, or nothing and
+        paths.  This one is added.
+    """
+    endpoint = described.endpoint
+    wanted: list[tuple[str, str | int]]
+    if isinstance(endpoint, UnixEndpoint):
+        wanted = [("", os.path.realpath(os.path.join(folder, endpoint.path)))]
+    else:
+        addresses = tcpAddresses(described)
+        # Of port 0 everybody gets another one.
+        wanted = [(host or "0.0.0.0", port) for port, host in addresses if port]
+    for place in wanted:
+        if any(_overlap(place, other) for other in taken):
+            yield "another one of these options has it, too"
+    taken += wanted
+
+
+def _overlap(one: tuple[str, str | int], other: tuple[str, str | int]) -> bool:
+    """
+    Tell whether two cannot listen at the same time.
+    """
+    (host, port), (otherHost, otherPort) = one, other
+    isWildcard = not _LOOPBACK.keys().isdisjoint((host, otherHost))
+    isSameKind = (":" in host) == (":" in otherHost)
+    return port == otherPort and (host == otherHost or (isWildcard and isSameKind))
 
 
 def previewProblems(described: DescribedEndpoint) -> Iterator[str]:
@@ -164,6 +216,9 @@ def _unixProblems(endpoint: UnixEndpoint, folder: str) -> Iterator[str]:
     Tell what keeps a Unix socket from being made.
     """
     path = os.path.join(folder, endpoint.path)
+    if not endpoint.path:
+        yield "there is no path"
+        return
     if len(os.fsencode(endpoint.path)) > _LONGEST_PATH:
         yield f"the path has more than {_LONGEST_PATH} bytes"
         return
@@ -248,6 +303,9 @@ def _tcpProblems(described: DescribedEndpoint) -> Iterator[str]:
         if not 0 <= port <= _LARGEST_PORT:
             yield f"there is no port {port}"
             continue
+        if port and not _mayListen(port):
+            yield f"only root may listen on port {port}"
+            continue
         try:
             addresses = _resolved(interface, port)
         except OSError as error:
@@ -258,6 +316,19 @@ def _tcpProblems(described: DescribedEndpoint) -> Iterator[str]:
                 yield f"this machine has no address {address[0]}"
             elif port and _isTaken(family, address):
                 yield "another process listens there"
+
+
+def _mayListen(port: int) -> bool:
+    """
+    Tell whether this process has the right to a port, as far as can be told.
+    """
+    try:
+        first = int(_UNPRIVILEGED.read_text())
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return True
+    rights = int(status.partition("\nCapEff:")[2].split()[0], 16)
+    return port >= first or bool(rights >> _CAP_NET_BIND_SERVICE & 1)
 
 
 def _resolved(interface: str, port: int) -> list[tuple[int, Any]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 from typing import Any
 
 from twisted.logger import Logger
@@ -46,6 +47,18 @@ def openLog(path: str, uid: int | None = None, gid: int | None = None) -> int:
         # By its number, so that a link put there meanwhile leads nowhere.
         os.chown(fd, -1 if uid is None else uid, -1 if gid is None else gid)
     return fd
+
+
+def isPipe(path: str) -> bool:
+    """
+    Tell whether a log goes to a named pipe, whose reader sees every C{close}.
+
+    @param path: Where it is.
+    """
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)
+    except OSError:
+        return False
 
 
 class LogFile:

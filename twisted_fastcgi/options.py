@@ -12,7 +12,8 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from contextlib import suppress
+from typing import Any, NoReturn
 
 from twisted.python.threadpool import ThreadPool
 from twisted.python.usage import Options as UsageOptions
@@ -30,7 +31,7 @@ from twisted_fastcgi.endpoints import (
     reopenStandardStreams,
 )
 from twisted_fastcgi.limitoptions import LIMIT_OPTIONS
-from twisted_fastcgi.logfile import openLog
+from twisted_fastcgi.logfile import isPipe, openLog
 from twisted_fastcgi.mount import ROOT, mounted
 from twisted_fastcgi.peers import Peers, webServerPeers
 from twisted_fastcgi.places import NoSnippet
@@ -108,18 +109,24 @@ What works with which web server: docs/deploy/.
 _SEE_HELP = 'The options are listed by "fastcgi --help".\n'
 
 
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not (math.isfinite(seconds) and seconds >= 0):
-        raise ValueError(f"{text} is no number of seconds from 0 up")
-    return seconds
+def _grace(text: str) -> float:
+    with suppress(ValueError):
+        seconds = float(text)
+        if math.isfinite(seconds) and seconds >= 0:
+            return seconds
+    raise UsageError(f"--grace: {text!r} is no number of seconds from 0 up")
+
+
+def _positive(option: str, text: str) -> int:
+    with suppress(ValueError):
+        number = int(text)
+        if number >= 1:
+            return number
+    raise UsageError(f"--{option}: {text!r} is no number of {option} from 1 up")
 
 
 def _threads(text: str) -> int:
-    threads = int(text)
-    if threads < 1:
-        raise ValueError(f"{text} is no number of threads from 1 up")
-    return threads
+    return _positive("threads", text)
 
 
 def _workers(text: str) -> int:
@@ -127,10 +134,7 @@ def _workers(text: str) -> int:
         # Not all systems tell which CPUs a process may use.
         may = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
         return len(may(0))
-    workers = int(text)
-    if workers < 1:
-        raise ValueError(f"{text} is no number of workers from 1 up")
-    return workers
+    return _positive("workers", text)
 
 
 def _header(text: str) -> tuple[str, str]:
@@ -235,7 +239,7 @@ class Options(UsageOptions):
             None,
             DEFAULT_GRACE,
             "How many seconds active requests have to finish at the stop.",
-            _seconds,
+            _grace,
         ],
         [
             "workers",
@@ -289,7 +293,13 @@ class Options(UsageOptions):
         @raise UsageError: If something cannot be used.
         """
         self.words = sys.argv[1:] if options is None else options
-        super().parseOptions(options)
+        try:
+            super().parseOptions(options)
+        except UsageError as error:
+            # It may be before the flag that it was found.
+            if "--check" not in self.words:
+                raise
+            self._check([str(error)])
 
     @property
     def what(self) -> str:
@@ -414,10 +424,13 @@ class Options(UsageOptions):
             self._try(step)
         self._brief = False
         if self["check"]:
-            # Nobody else has a use for it.
-            from twisted_fastcgi.checking import check
+            self._check(self._problems)
 
-            check(self, self._problems, self.what, self._ofRunner("rundir") or "")
+    def _check(self, problems: Sequence[str]) -> NoReturn:
+        # Nobody else has a use for it.
+        from twisted_fastcgi.checking import check
+
+        check(self, problems, self.what, self._ofRunner("rundir") or "")
 
     def _steps(self) -> Iterator[Callable[[], object]]:
         yield self._checkSnippet
@@ -445,6 +458,8 @@ class Options(UsageOptions):
             self._problems.append(str(error))
 
     def _checkSnippet(self) -> None:
+        if self["check"] and self[snippets.OPTION] is not None:
+            raise UsageError(f"--{snippets.OPTION}: not with --check, say one of them")
         try:
             snippets.known(self[snippets.OPTION] or snippets.SNIPPETS[0])
         except NoSnippet as error:
@@ -455,7 +470,7 @@ class Options(UsageOptions):
         Print what was asked for, if so, and exit: nothing is opened for that.
         """
         name = self[snippets.OPTION]
-        if name is None:
+        if name is None or self["check"]:
             return
         if not self["ports"] and self["preview"] is None:
             self["ports"].append(DEFAULT_PORT)
@@ -540,6 +555,9 @@ class Options(UsageOptions):
         self["log-format"] = chosen
         if self["check"]:
             # To open it is to make it.
+            return
+        if isPipe(self["logfile"]):
+            # Its reader would take the end of this test for the end of the log.
             return
         try:
             os.close(openLog(self["logfile"], *self._futureOwner()))

@@ -388,3 +388,19 @@ class FormatTests(LogTestCase):
             os.close(reader)
             server.ask("/y")
             self.assertEqual(server.said().count("access log"), 1)
+
+    def test_reader(self) -> None:
+        """
+        Who reads the pipe from its beginning gets every line, and no end before
+        the server ends.
+        """
+        os.mkfifo(self.log)
+        with subprocess.Popen(["cat", self.log], stdout=subprocess.PIPE) as reader:
+            self.addCleanup(reader.kill)
+            with self.serving("twistd") as server:
+                server.ask("/x")
+                server.signalled()
+                server.ask("/y")
+            assert reader.stdout is not None
+            (self.folder / "read").write_bytes(reader.stdout.read())
+        self.assertEqual(self.asked(self.folder / "read"), ["/x", "/y"])
