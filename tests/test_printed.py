@@ -227,10 +227,45 @@ class PrintTests(Printing, TableTestCase):
             "--resource hello.Hello --preview tcp:x",
             "--resource hello.Hello --mount app",
             "--resource hello.Hello --preview-anywhere",
+            "--resource hello.Hello --log-format xml",
+            "--resource hello.Hello --log-format json",
+            "--resource hello.Hello --port unix: --port tcp:9000",
+            "--resource hello.Hello --port tcp:0",
+            "--resource hello.Hello --port tcp:65536",
+            "--resource hello.Hello --port fcgi:fd=3",
+            "--resource hello.Hello --port fcgi:x",
+            "--resource hello.Hello --port systemd:domain=INET:index=0",
+            "--resource hello.Hello --port systemd:domain=UNIX:index=1",
             # Workers load it, but only when they serve.
             "--resource hello.Helo --workers 2",
         ):
             self.refused(f"{words} --print-config {name}")
+
+    def test_check(self) -> None:
+        """
+        To check is another thing: what is wrong is told, and nothing is printed.
+        """
+        words = f"{SOCKET} --resource hello.Hello --check --print-config nginx"
+        self.patch(sys, "argv", ["/usr/bin/twistd", "fastcgi", *words.split()])
+        said, output = io.StringIO(), io.StringIO()
+        self.patch(sys, "stderr", said)
+        with redirect_stdout(output):
+            error = self.assertRaises(
+                SystemExit, ServerOptions().parseOptions, sys.argv[1:]
+            )
+        self.assertEqual((error.code, output.getvalue()), (1, ""))
+        self.assertIn("--print-config: not with --check", said.getvalue())
+
+    @table({name: (name,) for name in SNIPPETS})
+    def test_large(self, name: str) -> None:
+        """
+        No number is larger than what programs can read.
+        """
+        words = f"{TCP} --grace 1e300 --idle-timeout 1e300 --max-body-bytes {10**40}"
+        text = self.shown(f"{words} --status-path /s --print-config {name}")
+        # The command line itself is as it was given.
+        text = re.sub("(?m)^(command|ExecStart)=.*", "", text)
+        self.assertNotRegex(text, r"\d{14}")
 
     def test_nothingElse(self) -> None:
         """
@@ -286,10 +321,6 @@ class PrintTests(Printing, TableTestCase):
             "inherited": ("--port fcgi:", "whoever starts it makes"),
             "everywhere": ("--port tcp:80", "instead of 127.0.0.1"),
             "not allowed": (f"{TCP} --allow 10.0.0.0/8", "see --allow"),
-            "figures": (
-                f"{TCP} --status-path /s --status-allow 10.1.1.1",
-                "--status-allow",
-            ),
             "authorizer": (f"{TCP} --authorizer auth.it", "asks the authorizer"),
         }
     )
@@ -309,7 +340,7 @@ class PrintTests(Printing, TableTestCase):
         The place of the figures is that of the option, and no other.
         """
         words = f"{SOCKET} --status-path /a --print-config nginx"
-        self.assertIn("location ^~ /a {", self.shown(words))
+        self.assertIn("location = /a {", self.shown(words))
         for path in ("/a;b", "/a(b", "/a$b"):
             words = f"{SOCKET} --resource hello.Hello --print-config nginx"
             self.refused(words, "--status-path", path)
@@ -320,6 +351,40 @@ class PrintTests(Printing, TableTestCase):
         """
         text = self.shown(f"{TCP} --allow 127.0.0.1 --print-config nginx")
         self.assertNotIn("--allow", text)
+        # Nobody looks up what a name stands for.
+        named = "--port tcp:8:interface=localhost"
+        text = self.shown(f"{named} --allow 127.0.0.1 --print-config nginx")
+        self.assertIn("server localhost:8;", text)
+        self.assertNotIn("--allow", text)
+
+    @table(
+        {
+            "nginx": ("nginx", "allow ::2; allow 10.0.0.0/8; deny all;"),
+            "lighttpd": (
+                "lighttpd",
+                '!= "::2" { $HTTP["remoteip"] != "10.0.0.0/8" { url.access-deny',
+            ),
+            "apache": ("apache", "Require ip ::2 10.0.0.0/8 <"),
+            "haproxy": ("haproxy", "!{ src ::2 10.0.0.0/8 }"),
+            "caddy": ("caddy", "not remote_ip ::2 10.0.0.0/8 }"),
+            "h2o": ("h2o", "# h2o knows no networks: the application looks at"),
+        }
+    )
+    def test_watchers(self, name: str, expected: str) -> None:
+        """
+        The web server lets those get the figures whom the application lets.
+        """
+        words = f"{SOCKET} --status-path /s --status-allow 0::2,10.0.0.0/8"
+        text = self.shown(f"{words} --print-config {name}")
+        self.assertIn(expected, " ".join(text.split()))
+
+    def test_access(self) -> None:
+        """
+        lighttpd has the module that refuses: without it the rule would be ignored.
+        """
+        words = f"{SOCKET} --print-config lighttpd"
+        self.assertNotIn("mod_access", self.shown(words))
+        self.assertIn('( "mod_access", ', self.shown(f"{words} --status-path /s"))
 
     def test_mount(self) -> None:
         """
@@ -620,14 +685,17 @@ class PlanTests(TableTestCase):
 
     @table(
         {
-            "nginx": (sites.nginx, "location ^~ /a.b { allow 127.0.0.1; allow ::1; "),
-            "lighttpd": (sites.lighttpd, '=~ "^/a[.]b" { $HTTP["remoteip"] !~ "^(127'),
+            "nginx": (sites.nginx, "location = /a.b { allow 127.0.0.1; allow ::1; "),
+            "lighttpd": (
+                sites.lighttpd,
+                '== "/a.b" { $HTTP["remoteip"] != "127.0.0.1" {',
+            ),
             "apache": (sites.apache, '<Location "/a.b"> Require ip 127.0.0.1 ::1 <'),
-            "haproxy": (sites.haproxy, "-m reg ^/a[.]b } !{ src 127.0.0.1 ::1 }"),
-            "caddy": (sites.caddy, "path /a.b* not remote_ip 127.0.0.1 ::1 }"),
+            "haproxy": (sites.haproxy, "-m str /a.b } !{ src 127.0.0.1 ::1 }"),
+            "caddy": (sites.caddy, "path /a.b not remote_ip 127.0.0.1 ::1 }"),
             "h2o": (
                 sites.h2o,
-                '"/a.b": # The figures are for this machine alone. mruby',
+                '"/a.b": # The figures are for those in --status-allow alone. mruby',
             ),
         }
     )
@@ -654,6 +722,26 @@ class ProcessTests(Folder, TableTestCase):
     """
     Real processes.
     """
+
+    def test_full(self) -> None:
+        """
+        That nothing can be written is an error in one line, not a traceback.
+        """
+        words = f"{SOCKET} --resource hello.Hello --print-config nginx"
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                [str(SCRIPTS / "twist"), "fastcgi", *words.split()],
+                cwd=self.folder,
+                env=environment(PYTHONDONTWRITEBYTECODE="1"),
+                stdin=subprocess.DEVNULL,
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=PATIENCE,
+            )
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("--print-config: [Errno 28] No space left", done.stderr)
+        self.assertNotIn("Traceback", done.stderr)
 
     @table({"twistd": ("twistd",), "twist": ("twist",)})
     def test_alone(self, name: str) -> None:

@@ -441,8 +441,9 @@ class Options(UsageOptions):
             yield self._load
         yield self._parsePeers
         yield self._parseStatus
+        yield self._checkLogFormat
         yield self._printSnippet
-        yield self._checkLogFile
+        yield self._openLogFile
         yield self._parsePorts
         yield self._keepPreview
 
@@ -480,8 +481,8 @@ class Options(UsageOptions):
                 _parseEndpoint("port", port)
         self._parsePreview()
         try:
-            print(end=snippets.snippet(name, self, self.words))
-        except NoSnippet as error:
+            print(end=snippets.snippet(name, self, self.words), flush=True)
+        except (NoSnippet, OSError) as error:
             raise UsageError(f"--{snippets.OPTION}: {error}") from error
         raise SystemExit(0)
 
@@ -544,7 +545,7 @@ class Options(UsageOptions):
         self["pool"] = ThreadPool(min(_FEW_THREADS, threads), threads, "wsgi")
         return FastCGIWSGIResource(theReactor(), self["pool"], application)
 
-    def _checkLogFile(self) -> None:
+    def _checkLogFormat(self) -> None:
         chosen = self["log-format"] or "combined"
         if chosen not in LOG_FORMATS:
             raise UsageError(f"--log-format: {chosen!r} is neither combined nor json")
@@ -553,8 +554,10 @@ class Options(UsageOptions):
                 raise UsageError("--log-format: there is no --logfile")
             return
         self["log-format"] = chosen
-        if self["check"]:
-            # To open it is to make it.
+
+    def _openLogFile(self) -> None:
+        # To open it is to make it.
+        if self["logfile"] is None or self["check"]:
             return
         if isPipe(self["logfile"]):
             # Its reader would take the end of this test for the end of the log.

@@ -29,11 +29,18 @@ _PLAIN_PATH = re.compile(r"/[A-Za-z0-9/._+=~-]*")
 
 _PLAIN_HOST = re.compile(r"[A-Za-z0-9.:_-]+")
 
+_LARGEST_PORT = 65535
+
 # For a peer on the same host, the way to an address that means all of them.
 _LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 #: What is started with a socket that somebody else has made.
 _INHERITED = ("fcgi", "systemd")
+
+# The endpoints for a Unix socket that supervisor or systemd can pass.
+_PASSED = re.compile(
+    r"fcgi:(fd=0)?|systemd:(domain=)?UNIX:((index=)?0|name=[A-Za-z0-9._-]+)"
+)
 
 _PIECES = re.compile(r"((?:\\.|[^\\:])*)(?::|$)", re.DOTALL)
 
@@ -93,17 +100,19 @@ def placeOf(description: str, directory: str) -> Place:
         C{fcgi} and C{systemd}, or its path is not a plain one.
     """
     kind, positional, named = _parse(description)
-    if kind in _INHERITED:
+    if _PASSED.fullmatch(description):
         return Place(kind, SOCKET, name=named.get("name", ""))
-    if kind == "unix":
-        path = os.path.join(directory, named.get("address", *positional[:1]))
-        return Place(kind, plainPath(os.path.normpath(path), "--port"))
+    path = named.get("address") or "".join(positional[:1])
+    if kind == "unix" and path:
+        path = os.path.normpath(os.path.join(directory, path))
+        return Place(kind, plainPath(path, "--port"))
     if kind in ("tcp", "tcp6"):
         unnamed = dict(zip(("port", "interface"), positional, strict=False))
         return _tcpPlace(kind, unnamed | named)
     raise NoSnippet(
-        f"--port {description}: how other programs reach that can't be said; name a "
-        "port that begins with unix:, tcp:, fcgi: or systemd: first"
+        f"--port {description!r}: how other programs reach that can't be said; name a "
+        "port such as unix:/run/app.sock, tcp:9000, fcgi: or "
+        "systemd:domain=UNIX:index=0 first"
     )
 
 
@@ -115,6 +124,8 @@ def _tcpPlace(kind: str, values: Mapping[str, str]) -> Place:
     if not _PLAIN_HOST.fullmatch(host):
         raise NoSnippet(f"--port: {host!r} is no plain address to print")
     port = int(values["port"])
+    if not 0 < port <= _LARGEST_PORT:
+        raise NoSnippet(f"--port: nobody can connect to port {port}")
     return Place(kind, "", host, port, interface in _LOOPBACK)
 
 
@@ -169,6 +180,7 @@ class Plan:
     @ivar places: Where it listens.
     @ivar mount: The option C{--mount}.
     @ivar statusPath: The path of its figures, if there are some.
+    @ivar watchers: The IP addresses and networks that may see them.
     @ivar bodyBytes: How large the body of a request may be, if that is limited.
     @ivar idleTimeout: Seconds after which it closes connections, if it does.
     @ivar grace: Seconds that it may take to stop.
@@ -184,6 +196,7 @@ class Plan:
     places: Sequence[Place]
     mount: str = ROOT
     statusPath: str = ""
+    watchers: Sequence[str] = ("127.0.0.1", "::1")
     bodyBytes: int | None = None
     idleTimeout: float | None = None
     grace: float = 30.0

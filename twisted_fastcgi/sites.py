@@ -23,7 +23,7 @@ _UPLOAD = 10 * 2**20
 #: How many idle connections nginx keeps, for each of its processes.
 _KEPT = 8
 
-_HERE_ALONE = "# The figures are for this machine alone."
+_WATCHERS = "# The figures are for those in --status-allow alone."
 
 
 def _indented(lines: Iterable[str], by: str = "    ") -> list[str]:
@@ -150,10 +150,9 @@ def _nginxLocation(plan: Plan) -> list[str]:
 def _nginxStatus(plan: Plan) -> list[str]:
     if not plan.statusPath:
         return []
-    allowed = ["allow 127.0.0.1;", "allow ::1;", "deny all;"]
-    # Before a location with a pattern.
-    head = f"location ^~ {plan.statusPath}"
-    return [_HERE_ALONE, *_block(head, *allowed, *_nginxPass(plan.place))]
+    allowed = [*(f"allow {each};" for each in plan.watchers), "deny all;"]
+    head = f"location = {plan.statusPath}"
+    return [_WATCHERS, *_block(head, *allowed, *_nginxPass(plan.place))]
 
 
 # lighttpd
@@ -163,7 +162,8 @@ def lighttpd(plan: Plan) -> list[str]:
     """
     What goes into a folder such as I{/etc/lighttpd/conf-enabled}.
     """
-    modules = ['server.modules += ( "mod_fastcgi" )']
+    more = '"mod_access", ' if plan.statusPath else ""
+    modules = [f'server.modules += ( {more}"mod_fastcgi" )']
     lines = [*_about(plan, "lighttpd"), *modules, *_lighttpdLimit(plan)]
     return lines + _lighttpdStatus(plan) + _lighttpdPlace(plan)
 
@@ -213,9 +213,9 @@ def _lighttpdServer(path: str, place: Place, *settings: str) -> list[str]:
 def _lighttpdStatus(plan: Plan) -> list[str]:
     if not plan.statusPath:
         return []
-    refused = _block(
-        '$HTTP["remoteip"] !~ "^(127[.]0[.]0[.]1|::1)$"', 'url.access-deny = ( "" )'
-    )
+    refused = ['url.access-deny = ( "" )']
+    for each in reversed(plan.watchers):
+        refused = _block(f'$HTTP["remoteip"] != "{each}"', *refused)
     here = _lighttpdServer(
         "/",
         plan.place,
@@ -223,9 +223,9 @@ def _lighttpdStatus(plan: Plan) -> list[str]:
         '"fix-root-scriptname" => "enable"',
     )
     return [
-        _HERE_ALONE,
+        _WATCHERS,
         *_block(
-            f'$HTTP["url"] =~ "^{_pattern(plan.statusPath)}"',
+            f'$HTTP["url"] == "{plan.statusPath}"',
             *refused,
             *(here if plan.prefix else []),
         ),
@@ -278,8 +278,8 @@ def _apacheLimit(plan: Plan) -> list[str]:
 def _apacheStatus(plan: Plan) -> list[str]:
     if not plan.statusPath:
         return []
-    lines = [_HERE_ALONE, f'<Location "{plan.statusPath}">']
-    lines += ["    Require ip 127.0.0.1 ::1", "</Location>"]
+    lines = [_WATCHERS, f'<Location "{plan.statusPath}">']
+    lines += [f"    Require ip {' '.join(plan.watchers)}", "</Location>"]
     return lines + (_apachePass(plan, plan.statusPath) if plan.prefix else [])
 
 
@@ -318,15 +318,12 @@ def _haproxyFront(plan: Plan) -> list[str]:
     paths = [path for path in (plan.prefix, plan.statusPath) if path]
     return [
         *rules,
-        *(
-            rule
-            for path in paths
-            for rule in (f"acl in-app path {path}", f"acl in-app path_beg {path}/")
-        ),
-        "use_backend app if in-app",
+        f"acl in-app path {' '.join(paths)}",
+        f"acl in-app path_beg {plan.prefix}/",
         "",
         '# Or "default_backend", for what else there is.',
         "http-request return status 404 unless in-app",
+        "use_backend app if in-app",
     ]
 
 
@@ -342,10 +339,10 @@ def _haproxyLimit(plan: Plan) -> list[str]:
 def _haproxyStatus(plan: Plan) -> list[str]:
     if not plan.statusPath:
         return []
-    path = f"path,url_dec -m reg ^{_pattern(plan.statusPath)}"
+    path = f"path,url_dec -m str {plan.statusPath}"
     return [
-        _HERE_ALONE,
-        f"http-request deny if {{ {path} }} !{{ src 127.0.0.1 ::1 }}",
+        _WATCHERS,
+        f"http-request deny if {{ {path} }} !{{ src {' '.join(plan.watchers)} }}",
     ]
 
 
@@ -401,9 +398,9 @@ def _caddyStatus(plan: Plan) -> list[str]:
     path = plan.statusPath
     if not path:
         return []
-    refused = [f"path {path}*", "not remote_ip 127.0.0.1 ::1"]
+    refused = [f"path {path}", f"not remote_ip {' '.join(plan.watchers)}"]
     return [
-        _HERE_ALONE,
+        _WATCHERS,
         *_block("@elsewhere", *refused),
         # Before any other "handle", as "respond" would not be.
         *_block("handle @elsewhere", 'respond "not for you" 403'),
@@ -418,7 +415,7 @@ def _caddyHandle(plan: Plan) -> list[str]:
         split = ["# The path up to here becomes SCRIPT_NAME.", f"split {plan.prefix}"]
     paths = f"{plan.prefix} {plan.prefix}/*"
     if plan.statusPath:
-        paths += f" {plan.statusPath} {plan.statusPath}/*"
+        paths += f" {plan.statusPath}"
     return _apart(
         [f"@app path {paths}", *_block("handle @app", *_caddyProxy(plan, *split))],
         ["# Whatever else there is.", *_block("handle", 'respond "not here" 404')],
@@ -436,7 +433,7 @@ def h2o(plan: Plan) -> list[str]:
     if plan.byScriptName:
         paths = {"/": _h2oConnect(plan)}
     if plan.statusPath:
-        paths[plan.statusPath] = [*_h2oHere(plan), *_h2oConnect(plan)]
+        paths[plan.statusPath] = [*_h2oWatchers(plan), *_h2oConnect(plan)]
     return [
         *_h2oAbout(plan),
         "listen: 80",
@@ -475,12 +472,14 @@ def _quotedYaml(host: str) -> str:
     return f'"{host}"' if ":" in host else host
 
 
-def _h2oHere(plan: Plan) -> list[str]:
+def _h2oWatchers(plan: Plan) -> list[str]:
+    if any("/" in each for each in plan.watchers):
+        return ["# h2o knows no networks: the application looks at --status-allow."]
     return [
-        _HERE_ALONE,
+        _WATCHERS,
         "mruby.handler: |",
         "  Proc.new do |env|",
-        '    here = env["REMOTE_ADDR"] =~ /\\A(127[.]0[.]0[.]1|::1)\\z/',
-        '    here ? [399, {}, []] : [403, {}, ["not for you\\n"]]',
+        f'    isAllowed = %w({" ".join(plan.watchers)}).include?(env["REMOTE_ADDR"])',
+        '    isAllowed ? [399, {}, []] : [403, {}, ["not for you\\n"]]',
         "  end",
     ]

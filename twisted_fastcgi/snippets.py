@@ -18,6 +18,7 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.python.usage import Options
 
 from twisted_fastcgi import sites, units
@@ -49,6 +50,10 @@ The programs that there are configurations for.
 #: for it in one way only.
 _USER = frozenset(("-u", "--uid", "-g", "--gid"))
 _SETTLED = frozenset(("-n", "--nodaemon", "--pidfile"))
+
+#: What all programs can read: a day, in seconds, and a tebibyte.
+_LONGEST = 24 * 60 * 60
+_LARGEST_BODY = 2**40
 
 
 def snippet(name: str, options: Options, words: Sequence[str]) -> str:
@@ -90,9 +95,10 @@ def _plan(options: Options, words: Sequence[str]) -> Plan:
         places=places,
         mount=options["mount"],
         statusPath=plainPath(status, "--status-path") if status else "",
-        bodyBytes=_number(options["max-body-bytes"]),
-        idleTimeout=_number(options["idle-timeout"]),
-        grace=options["grace"],
+        watchers=_addresses(options["watchers"]),
+        bodyBytes=_number(options["max-body-bytes"], _LARGEST_BODY),
+        idleTimeout=_number(options["idle-timeout"], _LONGEST),
+        grace=min(options["grace"], _LONGEST),
         user=_runnerWords(runner, only=_USER),
         owner=_owner(runner),
         reloads=options["workers"] is not None,
@@ -172,17 +178,32 @@ def _name(number: int, lookUp: Callable[[], str]) -> str:
     return str(number)
 
 
-def _number(value: Any) -> Any:
+def _number(value: Any, most: int) -> Any:
     # Defaults are not read as what is said is.
-    return None if value == "none" else value
+    return None if value in (None, "none") else min(value, most)
+
+
+def _addresses(peers: Peers) -> list[str]:
+    """
+    Write addresses and networks as all programs read them.
+    """
+    single = (f"/{each.max_prefixlen}" for each in peers.networks)
+    return [
+        str(network).removesuffix(length)
+        for network, length in zip(peers.networks, single, strict=True)
+    ]
+
+
+def _has(peers: Peers, host: str) -> bool:
+    # What a name stands for is not looked up.
+    isName = not (isIPAddress(host) or isIPv6Address(host))
+    return isName or host in peers
 
 
 def _remarks(options: Options, places: Sequence[Place]) -> Iterator[str]:
     peers: Sequence[Peers] = options["peers"]
     for place in places[:1]:
-        if place.host and any(place.host not in each for each in peers):
+        if place.host and any(not _has(each, place.host) for each in peers):
             yield f"It lets nobody connect from {place.host}: see --allow."
-    if options["status-allow"] is not None:
-        yield "Let --status-allow be known to the web server, too."
     if options["authorizer"] is not None:
         yield "What asks the authorizer is a setting of its own: see the documentation."

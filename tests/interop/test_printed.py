@@ -118,9 +118,11 @@ class WebServerMixin:
     Tests for one web server.
 
     @cvar name: What it is called on the command line.
+    @cvar network: A network that it can let see the figures.
     """
 
     name: str
+    network = "127.0.0.4/30"
 
     async def start(self: Any, options: str, more: str = "") -> None:
         """
@@ -145,9 +147,9 @@ class WebServerMixin:
             if plain not in _ADDRESSES
         }
         server = replace(server, text=text, replaced=listens)
-        front = await webServerFor(server, running)
-        self.addCleanup(front.stop)
-        self.port = front.address
+        self.front = await webServerFor(server, running)
+        self.addCleanup(self.front.stop)
+        self.port = self.front.address
 
     async def ask(self: Any, path: str, *arguments: Any) -> Any:
         """
@@ -181,6 +183,7 @@ class WebServerMixin:
         status, body = await self.ask("/apple")
         self.assertEqual(status, 404)
         self.assertNotIn(b"/apple/", body)
+        self.assertNotIn("[WARNING]", self.front.said())
 
     async def test_scriptName(self: Any) -> None:
         """
@@ -204,18 +207,23 @@ class WebServerMixin:
 
     async def test_status(self: Any) -> None:
         """
-        It lets this machine alone get the figures, wherever the application is.
+        It lets those get the figures that may, wherever the application is, and
+        nobody else; all other pages are for everybody.
         """
         # The application itself lets more of this machine's addresses in.
         status = "--status-path /fcgi-status --status-allow 127.0.0.0/8"
+        allow = f"--status-allow 127.0.0.1,{self.network}"
         for prefix, mount in (("", ""), ("/app", "--mount /app")):
-            await self.start(f"--port unix:@SOCKET@:mode=666 {mount} {status}")
-            code, body = await self.ask("/fcgi-status")
-            self.assertEqual(code, 200)
-            self.assertIn(b"requests", body)
+            await self.start(f"--port unix:@SOCKET@:mode=666 {mount} {status}", allow)
+            for address in ("127.0.0.1", "127.0.0.4"):
+                code, body = await self.ask("/fcgi-status", b"", address)
+                self.assertEqual(code, 200)
+                self.assertIn(b"requests", body)
             for path in ("/fcgi-status", "/fcgi%2Dstatus"):
                 code, _ = await self.ask(path, b"", "127.0.0.2")
                 self.assertEqual(code, 403, path)
+            code, _ = await self.ask("/fcgi-statuses", b"", "127.0.0.2")
+            self.assertEqual(code, 404)
             page = await self.ask(f"{prefix}/", b"", "127.0.0.2")
             self.assertEqual(page, (200, HELLO))
 
@@ -266,6 +274,8 @@ class H2OTests(WebServerMixin, TestCase):
     """
 
     name = "h2o"
+    # It knows no others.
+    network = "127.0.0.4"
 
 
 #: A header field with what means something to shells, supervisor and systemd.
