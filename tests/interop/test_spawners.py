@@ -45,6 +45,8 @@ RECIPES = (
     "systemd/alone.service",
     "systemd/app.service",
     "systemd/app.socket",
+    "systemd/app@.service",
+    "systemd/app@.socket",
     "systemd/workers.service",
 )
 
@@ -93,6 +95,7 @@ class SpawnerMixin:
             "/usr/bin/twistd": str(TWISTD),
             "/run/app/app.sock": self.path,
             "/run/app.sock": self.path,
+            "/run/app-": f"{self.path}-",
             "/srv/app": str(self.folder),
             **more,
         }
@@ -241,36 +244,37 @@ class SupervisorTests(SpawnerMixin, SynchronousTestCase):
                 self.assertAccess()
 
 
-class SystemdTests(SpawnerMixin, SynchronousTestCase):
+class SystemdMixin(SpawnerMixin):
     """
-    systemd.
+    Does what systemd does.
     """
 
-    def setting(self, unit: Path, name: str) -> str:
+    def setting(self: Any, unit: Path, name: str) -> str:
         """
         Read a setting of a unit.
         """
         (found,) = re.findall(rf"^{name}=(.*)$", unit.read_text(), re.M)
         return str(found)
 
-    def command(self, name: str) -> list[str]:
+    def command(self: Any, name: str) -> list[str]:
         """
         Tell what a service runs.
         """
         return shlex.split(self.setting(self.recipe(f"systemd/{name}"), "ExecStart"))
 
-    def listener(self, unit: Path) -> socket.socket:
+    def listener(self: Any, unit: Path) -> socket.socket:
         """
         Make the socket that a unit describes.
         """
         skt = socket.socket(socket.AF_UNIX)
         self.addCleanup(skt.close)
-        skt.bind(self.setting(unit, "ListenStream"))
-        os.chmod(self.path, int(self.setting(unit, "SocketMode"), 8))
+        path = self.setting(unit, "ListenStream")
+        skt.bind(path)
+        os.chmod(path, int(self.setting(unit, "SocketMode"), 8))
         skt.listen(int(self.setting(unit, "Backlog")))
         return skt
 
-    def started(self, unit: Path, skt: socket.socket, **changes: str) -> Any:
+    def started(self: Any, unit: Path, skt: socket.socket, **changes: str) -> Any:
         """
         Run a service as systemd does.
 
@@ -285,13 +289,20 @@ class SystemdTests(SpawnerMixin, SynchronousTestCase):
             **changes,
         )
 
+
+class SystemdTests(SystemdMixin, SynchronousTestCase):
+    """
+    systemd.
+    """
+
     def test_verified(self) -> None:
         """
         systemd has nothing to say of the units.
         """
         analyze = program("systemd-analyze")
         units = [self.recipe(f"systemd/app.{kind}") for kind in ("service", "socket")]
-        units += map(self.recipe, ("systemd/alone.service", "systemd/workers.service"))
+        more = ("alone.service", "workers.service", "app@.service", "app@.socket")
+        units += [self.recipe(f"systemd/{name}") for name in more]
         done = subprocess.run(
             [analyze, "verify", "--man=no", "--recursive-errors=no", *units],
             stdout=subprocess.PIPE,
