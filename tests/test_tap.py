@@ -725,7 +725,7 @@ class ServiceTests(SynchronousTestCase):
         The access log has lines in the format that is asked for.
         """
         for options, pattern in (
-            (["--log-format", "combined"], '^"192.*" - - '),
+            (["--log-format", "combined"], r"^192\.0\.2\.7 - - \["),
             (["--log-format", "json"], '^{"time": '),
             (["--log-format", "json", "--add-header", "X-Own: yes"], '^{"time": '),
         ):

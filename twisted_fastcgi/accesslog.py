@@ -13,7 +13,6 @@ from json import dumps
 from time import gmtime, strftime, time
 from typing import Any
 
-from twisted.web import http
 from twisted.web.iweb import IAccessLogFormatter
 from zope.interface import implementer, provider
 
@@ -35,6 +34,9 @@ is not empty counts.  The last one is a header field, which clients can send too
 # neither the quote that ends a field nor what would escape it.
 _PLAIN = bytes(sorted({*range(0x20, 0x7F)} - {*rb"\""}))
 
+# The same, in a field that a space ends.
+_SOLID = _PLAIN.replace(b" ", b"")
+
 # What an object of JSON says of a request, and the variables that tell it.
 _SAID = (
     ("remote_address", b"REMOTE_ADDR"),
@@ -51,48 +53,47 @@ _JSON = (
     + '"request_id": %s, "worker": %s}'
 )
 
-_LINE = b'"%b" - - %b "%b %b %b" %d %b "%b" "%b"'
+_LINE = '%s - %s %s "%s %s %s" %d %s "%s" "%s"'
 
 
 @provider(IAccessLogFormatter)
 def combinedLogFormatter(timestamp: str, request: Any) -> str:
     """
-    Make the same line as L{twisted.web.http.combinedLogFormatter}, of what the
+    Make the line that web servers write by the name of "combined", of what the
     web server has said of the client and its request.
 
-    It makes neither header fields nor addresses for that, and looks only once
-    whether there is anything to be escaped: which takes 4 us instead of 40.
-
-    @param timestamp: When it is.
-    @param request: A request; one that came over HTTP is none the worse.
+    @param timestamp: When it is, in brackets.
+    @param request: A request, also one that came over HTTP.
     @return: The line, without its end.  Nothing that a client can send begins
-        another field or another line.
+        another field or another line: such bytes are written as C{\\x} with two
+        digits, as nginx has it.
     """
-    channel = request.channel
-    line = ""
-    if isinstance(channel, RequestChannel):
-        line = _plainLine(timestamp, request, channel.params.get)
-    return line or str(http.combinedLogFormatter(timestamp, request))
+    get = _teller(request)
+    return _LINE % (
+        _plain(get(b"REMOTE_ADDR"), _SOLID),
+        _plain(get(b"REMOTE_USER"), _SOLID),
+        timestamp,
+        _plain(request.method),
+        _plain(request.uri),
+        _plain(request.clientproto),
+        request.code,
+        request.sentLength or "-",
+        _plain(get(b"HTTP_REFERER")),
+        _plain(get(b"HTTP_USER_AGENT")),
+    )
 
 
-def _plainLine(timestamp: str, request: Any, get: Any) -> str:
+def _plain(value: bytes | None, allowed: bytes = _PLAIN) -> str:
     """
-    Make a line in which there is nothing to be escaped.
+    Make a field that is ASCII and ends where it should.
 
-    @param get: Gives the values of variables.
-    @return: The line; nothing if there is.
+    @param allowed: The bytes that stand for themselves.
     """
-    address = get(b"REMOTE_ADDR", b"")
-    referrer = get(b"HTTP_REFERER") or b"-"
-    agent = get(b"HTTP_USER_AGENT") or b"-"
-    method, uri, version = request.method, request.uri, request.clientproto
-    said = b"".join((address, method, uri, version, referrer, agent))
-    if said.translate(None, _PLAIN) or address.startswith(b"["):
-        return ""
-    length = b"%d" % request.sentLength if request.sentLength else b"-"
-    when = timestamp.encode("ascii")
-    line = (address, when, method, uri, version, request.code, length, referrer, agent)
-    return (_LINE % line).decode("ascii")
+    if not value:
+        return "-"
+    if not value.translate(None, allowed):
+        return value.decode("ascii")
+    return "".join(chr(n) if n in allowed else f"\\x{n:02X}" for n in value)
 
 
 @implementer(IAccessLogFormatter)
@@ -126,12 +127,9 @@ class JSONLogFormatter:
             begins another field or another line.
         """
         channel = request.channel
-        if isinstance(channel, RequestChannel):
-            get: Callable[[bytes], bytes | None] = channel.params.get
-            took = str(round(channel.age * 1_000_000))
-        else:
-            get = _variables(request).get
-            took = "null"
+        isAged = isinstance(channel, RequestChannel)
+        took = str(round(channel.age * 1_000_000)) if isAged else "null"
+        get = _teller(request)
         return _JSON % (
             self._now(),
             _quoted(request.method),
@@ -175,6 +173,17 @@ def _quoted(value: bytes | None) -> str:
     escaped = value.replace(b"\\", rb"\x5c").decode("utf-8", "backslashreplace")
     # This one is ASCII, but no terminal should get it.
     return dumps(escaped).replace("\x7f", r"\u007f")
+
+
+def _teller(request: Any) -> Callable[[bytes], bytes | None]:
+    """
+    @return: What gives the values of variables; nothing for what was not said.
+    """
+    channel = request.channel
+    if isinstance(channel, RequestChannel):
+        get: Callable[[bytes], bytes | None] = channel.params.get
+        return get
+    return _variables(request).get
 
 
 def _variables(request: Any) -> dict[bytes, bytes | None]:

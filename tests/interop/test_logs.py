@@ -13,6 +13,7 @@ import os
 import pwd
 import re
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +28,17 @@ from unittest import SkipTest
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.interop.servers import RECIPES as FOLDER
-from tests.programs import PATIENCE, ROOT, SCRIPTS, STOPPED, ask, environment, program
+from tests.interop.servers import freePort
+from tests.programs import (
+    PATIENCE,
+    ROOT,
+    SCRIPTS,
+    STOPPED,
+    ask,
+    environment,
+    output,
+    program,
+)
 
 #: What is run here of C{docs/deploy}.
 RECIPES = ("logrotate/app",)
@@ -362,6 +373,27 @@ class FormatTests(LogTestCase):
             },
         )
 
+    def test_analyser(self) -> None:
+        """
+        A program that reads the logs of web servers reads the combined format.
+        """
+        goaccess = program("goaccess")
+        with self.serving("twist") as server:
+            for user, address in (("joe", "192.0.2.9"), ("a b", "2001:db8::7")):
+                server.ask(
+                    "/x", REMOTE_USER=user, REMOTE_ADDR=address, HTTP_USER_AGENT='"'
+                )
+            # There was nobody who has asked the others.
+            *_, one, other = self.log.read_text().splitlines(keepends=True)
+        self.log.write_text(one + other)
+        report = output(
+            [goaccess, self.log, "--log-format=COMBINED", "-o", "json", "--no-progress"]
+        )
+        made = json.loads(report[report.index("{") :])
+        self.assertEqual(made["general"]["valid_requests"], 2)
+        hosts = {each["data"] for each in made["hosts"]["data"]}
+        self.assertEqual(hosts, {"192.0.2.9", "2001:db8::7"})
+
     def test_full(self) -> None:
         """
         On a full disk requests are answered, and the process says so in one
@@ -404,3 +436,128 @@ class FormatTests(LogTestCase):
             assert reader.stdout is not None
             (self.folder / "read").write_bytes(reader.stdout.read())
         self.assertEqual(self.asked(self.folder / "read"), ["/x", "/y"])
+
+
+#: What a client can put where, and nginx passes on.
+FORGED = (
+    b'" 200 9 "-" "-"',
+    b'", "status": 500, "x": "',
+    b"\\x22 \\\\ \\u000a",
+    b"\x1b[2J\x9b1m\x07\t",
+    b"caf\xe9 caf\xc3\xa9 \xc0\x8a \xf5",
+    "\u2028\u2029\x85\ufeff\U0001f600".encode(),
+    b"\x7f\x80\xff",
+    b"%0d%0a%22%5c%1b",
+)
+
+
+class NginxTests(LogTestCase):
+    """
+    Behind nginx.
+    """
+
+    @contextmanager
+    def nginx(self) -> Iterator[int]:
+        """
+        Run nginx with what the documentation says, and a log of its own.
+
+        @return: Its port.
+        """
+        text = (ROOT / "docs/logs.rst").read_text()
+        [block] = re.findall(r"code-block:: nginx\n\n((?:   .*\n|\n)+)", text)
+        block = block.replace("/run/app.sock", f"{self.folder}/s")
+        port = freePort()
+        parameters = "include /etc/nginx/fastcgi_params;"
+        (self.folder / "nginx.conf").write_text(
+            "daemon off; error_log stderr; pid nginx.pid; events {} http {\n"
+            "log_format ids '$request_id $request_uri'; access_log ids.log ids;\n"
+            f"server {{ listen 127.0.0.1:{port};\n"
+            f"{block.replace('include fastcgi_params;', parameters)} }} }}"
+        )
+        arguments = ("-p", str(self.folder), "-c", "nginx.conf", "-e", "stderr")
+        with subprocess.Popen([program("nginx"), *arguments]) as process:
+            try:
+                waitFor(lambda: self.connects(port), "nginx does not serve")
+                yield port
+            finally:
+                process.terminate()
+
+    def connects(self, port: int) -> bool:
+        """
+        Tell whether somebody listens.
+        """
+        with socket.socket() as skt:
+            return not skt.connect_ex(("127.0.0.1", port))
+
+    def send(self, port: int, line: bytes, *fields: bytes) -> bytes:
+        """
+        Ask nginx something.
+
+        @return: Its answer.
+        """
+        head = (line, b"Host: x", b"Connection: close", *fields)
+        with socket.create_connection(("127.0.0.1", port), PATIENCE) as skt:
+            skt.sendall(b"\r\n".join(head) + b"\r\n\r\n")
+            return b"".join(iter(lambda: skt.recv(65536), b""))
+
+    def test_requestId(self) -> None:
+        """
+        The log has for each request the name that nginx has for it, whatever
+        name the client gives it.
+        """
+        with self.serving("twist", "--log-format=json"), self.nginx() as port:
+            for number in range(5):
+                line = b"GET /%d HTTP/1.1" % number
+                self.assertIn(b" 200 ", self.send(port, line, b"X-Request-ID: own"))
+            ours = list(map(json.loads, self.log.read_text().splitlines()))
+            theirs = self.folder / "ids.log"
+            waitFor(lambda: theirs.read_text().count("\n") == 5, "nginx logs less")
+            expected = [line.split() for line in theirs.read_text().splitlines()]
+        made = [[each["request_id"], each["path"]] for each in ours]
+        self.assertEqual([each for each in made if each[1] != "/first"], expected)
+        self.assertEqual(len({name for name, _ in expected}), 5)
+
+    def test_forged(self) -> None:
+        """
+        Whatever a client sends, its request is one line, with the fields that
+        any other one has.
+        """
+        combined = re.compile(
+            r'[0-9.]+ - \S+ \[[^]]+\] "GET /\S* HTTP/1\.1" \d+ \d+ "[^"]*" "[^"]*"'
+        )
+        for form in ("json", "combined"):
+            self.log.unlink(missing_ok=True)
+            with (
+                self.serving("twist", f"--log-format={form}"),
+                self.nginx() as port,
+            ):
+                before = self.log.read_text().count("\n")
+                answered = sum(self.forge(port, text) for text in FORGED)
+                lines = self.log.read_bytes().decode("ascii").split("\n")[before:-1]
+            self.assertEqual(len(lines), answered)
+            self.assertGreaterEqual(answered, len(FORGED))
+            for line in lines:
+                self.assertTrue(line.isprintable(), line)
+                if form == "combined":
+                    self.assertIsNotNone(combined.fullmatch(line), line)
+                else:
+                    made = json.loads(line)
+                    self.assertEqual((made["status"], made["method"]), (200, "GET"))
+
+    def forge(self, port: int, text: bytes) -> int:
+        """
+        Send something in every place.
+
+        @return: How many requests the application has answered.
+        """
+        answers = [
+            self.send(port, b"GET /%b HTTP/1.1" % text.replace(b" ", b"+")),
+            self.send(
+                port,
+                b"GET / HTTP/1.1",
+                *(name + text for name in (b"Referer: ", b"User-Agent: ")),
+                b"X-Request-ID: " + text,
+            ),
+        ]
+        # nginx itself refuses some.
+        return sum(b"TwistedWeb" in answer or b" 200 " in answer for answer in answers)

@@ -461,7 +461,7 @@ class LifeTests(FolderMixin, SynchronousTestCase):
         self.assertEqual(len(lines), 3)
         for line in lines:
             self.assertRegex(
-                line, r'^"" - - \[.*\] "GET /who HTTP/1.1" 200 \d+ "-" "-"$'
+                line, r'^- - - \[.*\] "GET /who HTTP/1.1" 200 \d+ "-" "-"$'
             )
 
     @skipIf(NOT_ROOT, "only root may become somebody else")
