@@ -46,6 +46,19 @@ SNIPPETS: Sequence[str] = tuple(_MAKERS)
 The programs that there are configurations for.
 """
 
+#: Where Debian has what is printed, and what more there is to do; systemd's has
+#: several files, and says it of each.
+_WHERE = {
+    "nginx": "# /etc/nginx/conf.d/app.conf",
+    "lighttpd": "# /etc/lighttpd/conf-enabled/50-app.conf",
+    "apache": "# /etc/apache2/sites-available/app.conf, and: a2enmod proxy_fcgi, "
+    "a2ensite app",
+    "haproxy": "# At the end of /etc/haproxy/haproxy.cfg",
+    "caddy": "# /etc/caddy/Caddyfile",
+    "h2o": "# /etc/h2o/h2o.conf",
+    "supervisor": "; /etc/supervisor/conf.d/app.conf",
+}
+
 #: Options of C{twistd} that a process manager has others for, or that are right
 #: for it in one way only.
 _USER = frozenset(("-u", "--uid", "-g", "--gid"))
@@ -68,7 +81,8 @@ def snippet(name: str, options: Options, words: Sequence[str]) -> str:
     @raise NoSnippet: If there is none that goes with these options.
     """
     lines = _MAKERS[known(name)](_plan(options, words))
-    return "".join(f"{line}\n" for line in lines)
+    where = [_WHERE[name]] if name in _WHERE else []
+    return "".join(f"{line}\n" for line in [*where, *lines])
 
 
 def known(name: str) -> str:
