@@ -30,7 +30,7 @@ from twisted_fastcgi.workerlink import (
     connect,
     linkFrom,
 )
-from twisted_fastcgi.workerlog import tellCause
+from twisted_fastcgi.workerlog import prepare
 
 
 class Worker:
@@ -133,7 +133,7 @@ class LinkTests(TestCase):
         self.theirs = theirs.detach()
         before = signal.getsignal(signal.SIGHUP)
         self.addCleanup(signal.signal, signal.SIGHUP, before)
-        self.addCleanup(globalLogPublisher.removeObserver, tellCause)
+        self.addCleanup(globalLogPublisher.removeObserver, prepare)
 
     async def test_serving(self) -> None:
         """

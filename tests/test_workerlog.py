@@ -17,6 +17,7 @@ from twisted.logger import (
     Logger,
     LogLevel,
     LogPublisher,
+    formatEvent,
     formatEventAsClassicLogText,
     globalLogPublisher,
     jsonFileLogObserver,
@@ -24,7 +25,7 @@ from twisted.logger import (
 from twisted.python import log as oldLog
 from twisted.trial.unittest import SynchronousTestCase
 
-from twisted_fastcgi.workerlog import LONGEST_LINE, Lines, WorkerLog, tellCause
+from twisted_fastcgi.workerlog import LONGEST_LINE, Lines, WorkerLog, prepare
 
 
 class LinesTests(SynchronousTestCase):
@@ -76,7 +77,7 @@ class WorkerLogTests(SynchronousTestCase):
         Tell what a worker writes that logs something.
         """
         out = StringIO()
-        write(LogPublisher(tellCause, jsonFileLogObserver(out)))
+        write(LogPublisher(prepare, jsonFileLogObserver(out)))
         return out.getvalue().encode()
 
     def text(self) -> list[str]:
@@ -129,6 +130,29 @@ class WorkerLogTests(SynchronousTestCase):
         for expected in ("worker 3 (pid 77): it failed", "ValueError: the reason"):
             self.assertIn(expected, text)
         self.assertIn(__file__.rstrip("c"), text)
+
+    def test_unwritable(self) -> None:
+        """
+        An event that JSON can't tell is not lost: its text comes, or what is wrong
+        with it, as in any log of Twisted's.
+        """
+        circle: list[Any] = []
+        circle.append(circle)
+        broken: Any = {"a": 1}
+        for form, more, expected in (
+            ("circle {more}", circle, r"circle \[\[\.\.\.\]\]$"),
+            ("{", "x", "Unable to format event .*'{'"),
+            ("{missing}", "x", "Unable to format event .*'{missing}'"),
+            (broken, "x", "Unable to format event .*{'a': 1}"),
+        ):
+
+            def write(publisher: Any, form: Any = form, more: Any = more) -> None:
+                Logger(observer=publisher).warn(form, more=more)
+
+            self.log.outReceived(self.written(write))
+            text = formatEvent(self.events.pop())
+            self.assertRegex(text, rf"^worker 3 \(pid 77\): {expected}")
+        self.assertEqual(self.text(), [])
 
     def test_old(self) -> None:
         """
@@ -197,6 +221,9 @@ class WorkerLogTests(SynchronousTestCase):
             json.dumps({**good, "log_level": "info"}),
             json.dumps({"log_level": level}),
             json.dumps({**good, "log_level": level, "log_cause": "x"}),
+            json.dumps({**good, "log_level": level, "log_format": 1}),
+            json.dumps({**good, "log_level": level, "log_time": "x"}),
+            json.dumps({**good, "log_level": level, "log_namespace": None}),
             '{"log_failure": {"__class_uuid__": '
             '"e76887e2-20ed-49bf-a8f8-ba25cc586f2d"}}',
         ):

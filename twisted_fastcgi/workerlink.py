@@ -26,7 +26,7 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from twisted_fastcgi.figures import Statistics
-from twisted_fastcgi.workerlog import tellCause
+from twisted_fastcgi.workerlog import prepare
 
 WORKER = "TWISTED_FASTCGI_WORKER"
 """
@@ -316,7 +316,7 @@ class WorkerLink(MultiService):
         # Who hangs up the terminal, or signals a whole group of processes, means
         # the parent.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        globalLogPublisher.addObserver(tellCause)
+        globalLogPublisher.addObserver(prepare)
         if self._folder is not None:
             os.chdir(self._folder)
         connect(self._reactor, self._fd, self._link)

@@ -19,7 +19,9 @@ from twisted.logger import (
     ILogObserver,
     Logger,
     LogLevel,
+    eventAsJSON,
     eventFromJSON,
+    formatEvent,
     globalLogPublisher,
 )
 from twisted.python.failure import Failure
@@ -55,17 +57,37 @@ _LEGACY = (
 _CAUSE = "log_cause"
 
 
+#: What an event has to have, so that it can be shown.
+_KINDS = {
+    "log_format": (str, type(None)),
+    "log_namespace": str,
+    "log_time": (float, int),
+}
+
+
+#: What is kept of one that can't be written.
+_KEPT = ("log_failure", "log_level", "log_namespace", "log_time", _CAUSE)
+
+
 @provider(ILogObserver)
-def tellCause(event: dict[str, Any]) -> None:
+def prepare(event: dict[str, Any]) -> None:
     """
-    Add to an event what the exception of its failure says, which Twisted leaves
-    out of JSON: an observer for workers, before the one that writes.
+    Have an event that JSON can tell: an observer for workers, before the one that
+    writes.  Twisted leaves out of JSON what the exception of a failure says; and it
+    drops an event that can't be written, such as one with a brace too many.
 
     @param event: Any event.
     """
     failure = event.get("log_failure")
     if isinstance(failure, Failure):
         event[_CAUSE] = failure.getErrorMessage()
+    try:
+        eventAsJSON(event)
+    except Exception:
+        text = formatEvent(event)
+        kept = {name: event[name] for name in _KEPT if name in event}
+        event.clear()
+        event.update(kept, log_format="{text}", text=text)
 
 
 class Lines:
@@ -203,8 +225,7 @@ def _event(record: str) -> dict[str, Any] | None:
     # Whatever a broken one makes Twisted raise.
     with suppress(Exception):
         event = eventFromJSON(record)
-        known = ("log_time", "log_namespace")
-        isWhole = all(name in event for name in known)
+        isWhole = all(isinstance(event.get(n), kind) for n, kind in _KINDS.items())
         if isWhole and event.get("log_level") in LogLevel.iterconstants():
             hasCause = isinstance(event.get("log_failure"), Failure)
             return event if hasCause or _CAUSE not in event else None
