@@ -100,12 +100,23 @@ class ProcessReactor(MemoryReactorClock):
 
     @ivar processes: Those that it was to start.
     @ivar failing: Whether the system has no room for any.
+    @ivar full: Whether there is no room for a connection.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.processes: list[Process] = []
         self.failing = False
+        self.full = False
+
+    def adoptStreamConnection(self, *arguments: Any) -> None:
+        """
+        See L{IReactorSocket.adoptStreamConnection
+            <twisted.internet.interfaces.IReactorSocket.adoptStreamConnection>}.
+        """
+        if self.full:
+            raise OSError(24, "too many")
+        super().adoptStreamConnection(*arguments)
 
     def spawnProcess(self, protocol: Any, *arguments: Any, childFDs: Any) -> None:
         """

@@ -332,3 +332,15 @@ class WorkerProcessTests(SynchronousTestCase):
         self.assertEqual(self.endings, ["could not be started: [Errno 11] no room"])
         self.assertIs(self.successResultOf(self.worker.served), False)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_notConnected(self) -> None:
+        """
+        If the system has no descriptor left for its link, it is not started.
+        """
+        before = len(os.listdir("/dev/fd"))
+        self.reactor.full = True
+        self.worker.spawn(["python"], [], None)
+        self.assertEqual(len(os.listdir("/dev/fd")), before)
+        self.assertEqual(self.reactor.processes, [])
+        self.reactor.advance(0)
+        self.assertEqual(self.endings, ["could not be started: [Errno 24] too many"])

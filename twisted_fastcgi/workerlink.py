@@ -272,8 +272,10 @@ def connect(reactor: Any, fd: int, link: Link) -> None:
     @param link: The end.
     """
     os.set_blocking(fd, False)
-    reactor.adoptStreamConnection(fd, socket.AF_UNIX, _LinkFactory(link))
-    os.close(fd)
+    try:
+        reactor.adoptStreamConnection(fd, socket.AF_UNIX, _LinkFactory(link))
+    finally:
+        os.close(fd)
 
 
 class WorkerLink(MultiService):

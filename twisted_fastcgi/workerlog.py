@@ -58,7 +58,7 @@ _CAUSE = "log_cause"
 
 
 #: What an event has to have, so that it can be shown.
-_KINDS = {
+_KINDS: dict[str, Any] = {
     "log_format": (str, type(None)),
     "log_namespace": str,
     "log_time": (float, int),

@@ -261,10 +261,11 @@ class WorkerProcess(ProcessProtocol):
         ours, theirs = socket.socketpair()
         with ours, theirs, open(os.devnull, "rb") as null:
             inherited |= {0: null.fileno(), 1: "r", 2: "r", _LINK_FD: theirs.fileno()}
+            # First, as it may fail, too: nobody would know of the process then.
+            connect(self._reactor, ours.detach(), self.link)
             self._reactor.spawnProcess(
                 self, command[0], command, environment, folder, childFDs=inherited
             )
-            connect(self._reactor, ours.detach(), self.link)
 
     def connectionMade(self) -> None:
         """
