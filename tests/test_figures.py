@@ -659,7 +659,17 @@ class CountingTests(CountingTestCase):
         self.serve(limits=Limits(paramsTimeout=5))
         self.exchange(wire.beginRequest())
         self.advance(7)
-        self.assertCounted(params_timeout=1)
+        self.assertCounted(params_timeout=1, cut_off=1)
+
+    def test_variables(self) -> None:
+        """
+        A request counts also if the web server is gone before all variables have
+        come.
+        """
+        self.serve()
+        self.exchange(wire.beginRequest()).close()
+        told = self.assertCounted(disconnected=1)
+        self.assertEqual(sum(told.buckets), 0)
 
     def test_kinds(self) -> None:
         """
@@ -724,6 +734,21 @@ class ConnectionTests(CountingTestCase):
         told = self.factory.statistics()
         self.assertEqual((told.accepted, told.refused["draining"]), (2, 1))
         self.advance(6)
+        self.assertCounted(cut_off=1)
+
+    def test_afterCutOff(self) -> None:
+        """
+        A request that was cut off is not answered, though the application finishes
+        it before it hears of that.
+        """
+        application = self.serve(later)
+        transport = self.exchange(GET)
+        self.factory.drain(5)
+        self.clock.advance(5)
+        self.assertTrue(transport.aborting)
+        application.request.write(b"all")
+        application.request.finish()
+        transport.settle()
         self.assertCounted(cut_off=1)
 
     def test_peers(self) -> None:

@@ -81,6 +81,9 @@ class Connection(Protocol):
     @property
     def keepsConnection(self) -> bool: ...
 
+    @property
+    def closing(self) -> bool: ...
+
     def pump(self) -> None: ...
 
     def complain(self, what: str, why: str) -> None: ...
@@ -833,7 +836,10 @@ class RequestChannel:
         """
         Count the response that the application has ended.
         """
-        if complete and self._started:
+        if self._connection.closing:
+            # It was cut off, which the application need not know yet.
+            self.countBreak("cut_off")
+        elif complete and self._started:
             figures = self._connection.factory.figures
             figures.answered(self._sentCode, self.began)
         else:

@@ -83,6 +83,7 @@ class _Stage(Enum):
 # For the reason that twisted_fastcgi.connection has such names, too.
 _IDLE, _PARAMS, _BODY, _BUSY = _Stage
 _NO_REQUEST = InputState.IDLE
+_VARIABLES = InputState.PARAMS
 _STDIN = RecordType.STDIN
 
 
@@ -167,11 +168,14 @@ class FastCGIProtocol(Protocol):
 
         @param reason: Why the connection is gone.
         """
-        wasClosing, self._closing = self._closing, True
+        outcome = "cut_off" if self._closing else "disconnected"
+        self._closing = True
         channel, self._channel = self._channel, None
         if channel is not None:
-            channel.countBreak("cut_off" if wasClosing else "disconnected")
+            channel.countBreak(outcome)
             channel.disconnect(reason)
+        elif self._connection.inputState is _VARIABLES:
+            self.factory.figures.ended(outcome)
         self._outlet.connectionLost()
         self.factory.connectionLost(self)
 
@@ -420,6 +424,13 @@ class FastCGIProtocol(Protocol):
         Whether the connection stays open after the request in hand.
         """
         return self._connection.keepConnection and not self._leaving
+
+    @property
+    def closing(self) -> bool:
+        """
+        Whether nothing that is written reaches the peer any more.
+        """
+        return self._closing
 
     def writeStdout(self, data: bytes) -> None:
         """
