@@ -9,6 +9,7 @@ figures.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from html.parser import HTMLParser
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.parser import text_string_to_metric_families as oldFamilies
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.testing import StringTransport
 from twisted.web.resource import Resource
@@ -44,6 +46,7 @@ from twisted_fastcgi.statusforms import (
     asJSON,
     asText,
     openMetrics,
+    prometheusText,
 )
 
 TYPES = {
@@ -51,6 +54,7 @@ TYPES = {
     "json": "application/json",
     "openmetrics": "application/openmetrics-text; version=1.0.0; charset=utf-8",
     "html": "text/html; charset=utf-8",
+    "prometheus": "text/plain; version=0.0.4; charset=utf-8",
 }
 
 #: What browsers and Prometheus send.
@@ -64,6 +68,16 @@ PROMETHEUS3 = (
     "application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;"
     "escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
 )
+#: What others send, and Prometheus before it knew OpenMetrics 1.0.
+OLD_PROMETHEUS = (
+    "application/openmetrics-text; version=0.0.1,text/plain;version=0.0.4;q=0.5,"
+    "*/*;q=0.1"
+)
+TELEGRAF = (
+    "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;"
+    "encoding=delimited;q=0.7,text/plain;version=0.0.4;q=0.3"
+)
+METRICBEAT = "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
 
 ACCEPTED: Mapping[str, tuple[str | None, str | None]] = {
     "nothing said": (None, "text"),
@@ -81,7 +95,11 @@ ACCEPTED: Mapping[str, tuple[str | None, str | None]] = {
     "nothing else": ("image/png", None),
     "nothing at all": ("*/*;q=0", None),
     "only another version": ("application/openmetrics-text;version=0.0.1", None),
-    "a version of text": ("text/plain;version=0.0.4, application/json;q=0.1", "json"),
+    "Prometheus 2.30": (OLD_PROMETHEUS, "prometheus"),
+    "Telegraf": (TELEGRAF, "prometheus"),
+    "Metricbeat": (METRICBEAT, "prometheus"),
+    "a version of text": ("text/plain;version=1, application/json;q=0.1", "json"),
+    "text": ("text/plain", "text"),
     "wrong weights": ("text/html;q=2, application/json;q=x, text/plain;q=0.1", "text"),
     "quotes": ('text/html;x="a,;b";q=0.1, application/json;q=0.2', "json"),
     "spaces": (" text/plain ; q=0.1 , application/json ; Q=0.2 ", "json"),
@@ -213,6 +231,27 @@ class FormTests(TableTestCase):
         for bound, count in zip((*map(str, BOUNDS), "+Inf"), told.cumulative):  # noqa: B905
             labels = (("le", bound),)
             self.assertEqual(found["request_duration_seconds_bucket", labels], count)
+
+    @moderately
+    @given(statistics)
+    def test_prometheus(self, told: Statistics) -> None:
+        """
+        In the older format of Prometheus the same values have the same names, by
+        which their type is told.
+        """
+        text = prometheusText(told)
+        found = {
+            (each.name, tuple(sorted(each.labels.items()))): each.value
+            for metric in oldFamilies(text)
+            for each in metric.samples
+        }
+        expected = samples(openMetrics(told)).items()
+        self.assertEqual(found, {(PREFIX + n, rest): v for (n, rest), v in expected})
+        self.assertNotIn("# UNIT", text)
+        typed = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.M))
+        for name, _ in found:
+            base = re.sub(r"_(bucket|count|sum)$", "", name)
+            self.assertTrue(name in typed or typed.get(base) == "histogram", name)
 
     def test_metrics(self) -> None:
         """

@@ -53,7 +53,7 @@ class StatusResource(Resource):
     """
     Shows what a server does: as text, JSON, OpenMetrics or HTML, whichever the
     client accepts (RFC 9110, section 12.5.1), or the query names: C{?text},
-    C{?json}, C{?openmetrics}, C{?html}.
+    C{?json}, C{?openmetrics}, C{?html}, C{?prometheus}.
 
     Whoever may ask for it is for others to decide.  The request for it is not
     among the active ones that are shown; when it is over it counts as any.

@@ -174,16 +174,28 @@ def openMetrics(told: Statistics) -> str:
     return "".join(f"{line}\n" for line in [*_metricLines(told), "# EOF"])
 
 
-def _metricLines(told: Statistics) -> Iterator[str]:
+def prometheusText(told: Statistics) -> str:
+    """
+    Write them in the older format of Prometheus (0.0.4), for what knows no
+    other.  It has no units, and counters have their whole names everywhere.
+
+    @param told: The figures.
+    @return: The text.
+    """
+    return "".join(f"{line}\n" for line in _metricLines(told, isOld=True))
+
+
+def _metricLines(told: Statistics, isOld: bool = False) -> Iterator[str]:
     """
     Write the lines of all metrics.
     """
     for metric in METRICS:
         name = PREFIX + metric.name
-        yield f"# TYPE {name} {metric.type}"
-        if metric.unit is not None:
-            yield f"# UNIT {name} {metric.unit}"
-        yield f"# HELP {name} {metric.help}"
+        family = f"{name}_total" if isOld and metric.type == "counter" else name
+        yield f"# TYPE {family} {metric.type}"
+        if metric.unit is not None and not isOld:
+            yield f"# UNIT {family} {metric.unit}"
+        yield f"# HELP {family} {metric.help}"
         for end, labels, value in metric.samples(told):
             # All of them are ours, so there is nothing to be escaped.
             listed = ",".join(f'{key}="{label}"' for key, label in labels.items())
@@ -362,6 +374,7 @@ FORMS: Mapping[str, tuple[MediaType, Callable[[Statistics], str]]] = {
     "json": (MediaType("application/json", parameters=""), asJSON),
     "openmetrics": (MediaType("application/openmetrics-text", "1.0.0"), openMetrics),
     "html": (MediaType("text/html"), asHTML),
+    "prometheus": (MediaType("text/plain", "0.0.4"), prometheusText),
 }
 """
 The forms, by the names that they have in a query.  What is liked as much as
