@@ -653,6 +653,20 @@ class CommandTests(Printing, TableTestCase):
         self.assertIn("\nTimeoutStopSec=111\n", self.shown(f"{words} systemd"))
         self.assertIn("\nstopwaitsecs=111\n", self.shown(f"{words} supervisor"))
 
+    def test_environment(self) -> None:
+        """
+        Who may connect, as the environment says it, is said there, too.
+        """
+        words = f"{TCP} --print-config"
+        name = "FCGI_WEB_SERVER_ADDRS"
+        for program in ("systemd", "supervisor"):
+            self.assertNotIn(name, self.shown(f"{words} {program}"))
+        self.patch(os, "environ", {**os.environ, name: "127.0.0.1, 10.0.0.0/8"})
+        text = self.shown(f"{words} systemd")
+        self.assertIn(f"\nEnvironment={name}=127.0.0.1,10.0.0.0/8\n", text)
+        text = self.shown(f"{words} supervisor")
+        self.assertIn(f'\nenvironment={name}="127.0.0.1,10.0.0.0/8"\n', text)
+
     def test_named(self) -> None:
         """
         A socket that is looked for by its name gets it.
@@ -713,8 +727,11 @@ class PlanTests(TableTestCase):
     def test_reload(self) -> None:
         """
         systemd passes on the wish to load the application anew, where that is
-        possible.
+        possible; for supervisor it is said how.
         """
+        for reloads in (False, True):
+            text = "\n".join(units.supervisor(self.plan(reloads=reloads)))
+            self.assertEqual("supervisorctl signal HUP app:*" in text, reloads)
         lines = units.systemd(self.plan(reloads=True))
         self.assertIn("ExecReload=/bin/kill -HUP $MAINPID", lines)
         self.assertNotIn("ExecReload", "".join(units.systemd(self.plan())))

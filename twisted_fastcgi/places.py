@@ -186,6 +186,7 @@ class Plan:
     @ivar grace: Seconds that it may take to stop.
     @ivar user: Who it is to be, if that is said: options of C{twistd}.
     @ivar owner: The names of this user and group, or nothing.
+    @ivar webServers: Who may connect, if the environment says so.
     @ivar reloads: Whether SIGHUP loads the application anew.
     @ivar remarks: What other options mean to a web server.
     """
@@ -202,6 +203,7 @@ class Plan:
     grace: float = 30.0
     user: Sequence[str] = ()
     owner: tuple[str, str] = ("", "")
+    webServers: str = ""
     reloads: bool = False
     remarks: Sequence[str] = field(default_factory=list)
 

@@ -22,7 +22,7 @@ from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.python.usage import Options
 
 from twisted_fastcgi import sites, units
-from twisted_fastcgi.peers import Peers
+from twisted_fastcgi.peers import Peers, webServerPeers
 from twisted_fastcgi.places import NoSnippet, Place, Plan, placeOf, plainPath
 
 OPTION = "print-config"
@@ -115,6 +115,7 @@ def _plan(options: Options, words: Sequence[str]) -> Plan:
         grace=min(options["grace"], _LONGEST),
         user=_runnerWords(runner, only=_USER),
         owner=_owner(runner),
+        webServers=",".join(_addresses(webServerPeers(os.environ))),
         reloads=options["workers"] is not None,
         remarks=list(_remarks(options, places)),
     )
@@ -197,15 +198,12 @@ def _number(value: Any, most: int) -> Any:
     return None if value in (None, "none") else min(value, most)
 
 
-def _addresses(peers: Peers) -> list[str]:
+def _addresses(peers: Peers | None) -> list[str]:
     """
     Write addresses and networks as all programs read them.
     """
-    single = (f"/{each.max_prefixlen}" for each in peers.networks)
-    return [
-        str(network).removesuffix(length)
-        for network, length in zip(peers.networks, single, strict=True)
-    ]
+    networks = [] if peers is None else peers.networks
+    return [str(each).removesuffix(f"/{each.max_prefixlen}") for each in networks]
 
 
 def _has(peers: Peers, host: str) -> bool:

@@ -13,6 +13,7 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 
+from twisted_fastcgi.peers import WEB_SERVER_ADDRS
 from twisted_fastcgi.places import SOCKET, NoSnippet, Place, Plan
 
 #: Seconds between the end of the grace and the moment when the server is killed.
@@ -34,6 +35,14 @@ def _patience(plan: Plan) -> int:
 
 def _command(plan: Plan, *user: str) -> list[str]:
     return [*plan.program, *user, "fastcgi", *plan.options]
+
+
+def _environment(plan: Plan, quote: str = "") -> Iterable[str]:
+    """
+    Tell what has to be in the environment.
+    """
+    if plan.webServers:
+        yield f"{WEB_SERVER_ADDRS}={quote}{plan.webServers}{quote}"
 
 
 def _printable(text: str, what: str) -> str:
@@ -72,7 +81,9 @@ def supervisor(plan: Plan) -> list[str]:
         f"[{kind}:app]",
         f"command={_supervisorCommand(_command(plan, *plan.user))}",
         f"directory={_supervisorPath(plan.directory)}",
+        *(f"environment={each}" for each in _environment(plan, '"')),
         *(_SUPERVISOR_SOCKET if inherits else ()),
+        *(_SUPERVISOR_RELOAD if plan.reloads else ()),
         "",
         "; Longer than the requests in hand may take at the stop (--grace).",
         f"stopwaitsecs={_patience(plan)}",
@@ -89,6 +100,13 @@ _SUPERVISOR_SOCKET = (
     "socket_owner=www-data:www-data",
     "socket_mode=0660",
     f"socket_backlog={_BACKLOG}",
+)
+
+
+_SUPERVISOR_RELOAD = (
+    "",
+    "; The workers load the code anew, one after another, at this:",
+    ";   supervisorctl signal HUP app:*",
 )
 
 
@@ -168,6 +186,7 @@ def _service(plan: Plan, passed: bool) -> list[str]:
         f"ExecStart={' '.join(_systemdWords(_command(plan)))}",
         *_reload(plan),
         f"WorkingDirectory={_systemdPath(plan.directory)}",
+        *(f"Environment={each}" for each in _environment(plan)),
         *_identity(plan),
         *_folder(plan),
         "Restart=on-failure",
