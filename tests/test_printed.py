@@ -337,6 +337,19 @@ class PrintTests(Printing, TableTestCase):
             (remark,) = (line for line in lines if expected in line)
             self.assertTrue(remark.startswith("# "), remark)
 
+    def test_authorizer(self) -> None:
+        """
+        An authorizer alone has no pages to pass requests on to; it can be started
+        by others.
+        """
+        (self.folder / "auth.py").write_text(dedent(AUTH))
+        self.addCleanup(sys.modules.pop, "auth", None)
+        words = f"{TCP} --authorizer auth.it --print-config"
+        for name in ("nginx", "lighttpd", "apache", "haproxy", "caddy", "h2o"):
+            self.assertIn("has no pages", self.refused(f"{words} {name}"))
+        for name in ("supervisor", "systemd"):
+            self.assertIn("--authorizer auth.it", printed(self, [*words.split(), name]))
+
     def test_status(self) -> None:
         """
         The place of the figures is that of the option, and no other.

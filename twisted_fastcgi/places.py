@@ -186,6 +186,7 @@ class Plan:
     @ivar grace: Seconds that it may take to stop.
     @ivar user: Who it is to be, if that is said: options of C{twistd}.
     @ivar owner: The names of this user and group, or nothing.
+    @ivar isSite: Whether it has pages, and is not an authorizer alone.
     @ivar webServers: Who may connect, if the environment says so.
     @ivar reloads: Whether SIGHUP loads the application anew.
     @ivar remarks: What other options mean to a web server.
@@ -203,6 +204,7 @@ class Plan:
     grace: float = 30.0
     user: Sequence[str] = ()
     owner: tuple[str, str] = ("", "")
+    isSite: bool = True
     webServers: str = ""
     reloads: bool = False
     remarks: Sequence[str] = field(default_factory=list)
@@ -229,8 +231,14 @@ class Plan:
         """
         Where a web server connects: one place is enough.
 
-        @raise NoSnippet: If nothing listens for web servers.
+        @raise NoSnippet: If nothing listens for web servers, or there is nothing
+            to pass their requests on to.
         """
+        if not self.isSite:
+            raise NoSnippet(
+                "an authorizer alone has no pages: the page of the documentation on "
+                "the web server has a setting that asks it"
+            )
         if not self.places:
             raise NoSnippet("nothing listens for web servers with --preview alone")
         return self.places[0]

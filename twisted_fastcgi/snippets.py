@@ -115,6 +115,7 @@ def _plan(options: Options, words: Sequence[str]) -> Plan:
         grace=min(options["grace"], _LONGEST),
         user=_runnerWords(runner, only=_USER),
         owner=_owner(runner),
+        isSite=options["application"] is not None or options["authorizer"] is None,
         webServers=",".join(_addresses(webServerPeers(os.environ))),
         reloads=options["workers"] is not None,
         remarks=list(_remarks(options, places)),
