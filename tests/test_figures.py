@@ -9,6 +9,7 @@ counted twice or not at all.
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import replace
 from typing import Any
@@ -82,6 +83,7 @@ processes = st.builds(
     open=counts,
     active=counts,
     requests=counts,
+    silent=st.booleans(),
 )
 
 #: Anything that a process can tell of itself.
@@ -280,7 +282,24 @@ class FiguresTests(TableTestCase):
         expected = [0] * (len(BOUNDS) + 1)
         expected[index] = 2
         self.assertEqual(told.buckets, tuple(expected))
-        self.assertEqual(told.duration, 2 * seconds)
+        self.assertApproximates(told.duration, 2 * seconds, 2e-6)
+
+    @moderately
+    @given(st.lists(st.floats(0, 1000), min_size=1, max_size=20))
+    def test_exact(self, durations: list[float]) -> None:
+        """
+        In whatever order durations are added up, their sum is the same: so it does
+        not fall when a process is gone.
+        """
+        totals = []
+        for seconds in durations:
+            figures = Figures(lambda seconds=seconds: seconds)  # type: ignore[misc]
+            figures.time(0)
+            totals.append(figures.statistics([], 0, 0, 0).duration)
+        self.assertEqual(sum(totals), sum(reversed(totals)))
+        self.assertEqual(sum(totals), math.fsum(totals))
+        for total, seconds in zip(totals, durations, strict=True):
+            self.assertApproximates(total, seconds, 1e-6)
 
     def test_setBack(self) -> None:
         """

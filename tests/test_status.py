@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -200,6 +201,7 @@ class FormTests(TableTestCase):
             "start_time_seconds": told.started,
             "uptime_seconds": told.uptime,
             "processes": len(told.processes),
+            "silent_processes": sum(each.silent for each in told.processes),
             "open_connections": told.open,
             "connections_total": told.accepted,
             "active_requests": told.active,
@@ -310,13 +312,15 @@ class FormTests(TableTestCase):
             duration=2.0,
             active=1,
             oldest=self.told("GET", "/x").oldest,
-            processes=(process,),
+            processes=(process, replace(process, pid=8, worker=2, silent=True)),
         )
         lines = asText(told).splitlines()
         for line in (
             "  since: 1970-01-01 00:00:00 UTC",
             "  for: 60 s",
             "  worker 1, process 7: 3 connections, 2 requests active, 4 ended",
+            "  worker 2, process 8: 3 connections, 2 requests active, 4 ended when it "
+            "last answered",
             "  accepted: 9",
             "  refused: limit: 5",
             "  ended: 4",

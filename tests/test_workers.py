@@ -260,6 +260,31 @@ class FiguresTests(SupervisedMixin, SynchronousTestCase):
         self.assertEqual(self.accepted({1: 3}), 4)
         self.assertEqual(self.accepted({}), 4)
 
+    def test_silent(self) -> None:
+        """
+        One that does not answer is told of, also if it never did, until it does.
+        """
+        self.workers()
+        self.assertEqual(self.silent({0: 1}), [False, True])
+        self.assertEqual(self.silent({1: 1}), [True, False])
+        self.assertEqual(self.silent({0: 1, 1: 1}), [False, False])
+
+    def silent(self, answers: dict[int, int]) -> list[bool]:
+        """
+        Ask as L{accepted} does.
+
+        @return: Of each process whether it is silent.
+        """
+        asked = self.reactor.processes[0].protocol.link.tellAll()
+        for index, accepted in answers.items():
+            own = Statistics.beginning(100 + index, index + 1, 1.0)
+            told = replace(own, accepted=accepted)
+            self.reactor.processes[index].tell(told)
+        self.reactor.advance(ANSWER_TIMEOUT)
+        found: Statistics = self.successResultOf(asked)["figures"]
+        self.assertEqual([each.worker for each in found.processes], [1, 2])
+        return [each.silent for each in found.processes]
+
     def test_starting(self) -> None:
         """
         One that does not serve yet is not asked.

@@ -60,6 +60,10 @@ MOST_ACTIVE = 100
 How many active requests are told of, those that have been in hand the longest.
 """
 
+#: Durations are added up in such steps, a binary fraction of a second: their sums
+#: are exact then, so that they don't fall when they are added in another order.
+_STEPS = 2**20
+
 #: How many bytes of a method and of a path are told.
 _METHOD_BYTES = 20
 _PATH_BYTES = 200
@@ -116,14 +120,17 @@ class ProcessStatistics:
     @ivar open: How many connections it has.
     @ivar active: How many requests it has.
     @ivar requests: How many requests have come to an end.
+    @ivar silent: Whether it did not answer when it was asked: the figures are
+        those that it has told last.
     """
 
     pid: int
     worker: int | None = None
     started: float
-    open: int
-    active: int
-    requests: int
+    open: int = 0
+    active: int = 0
+    requests: int = 0
+    silent: bool = False
 
     @property
     def _rank(self) -> tuple[object, ...]:
@@ -131,7 +138,7 @@ class ProcessStatistics:
         What L{ProcessStatistics} are sorted by: the worker first.
         """
         rest = (self.pid, self.started, self.open, self.active, self.requests)
-        return _number(self.worker), *rest
+        return _number(self.worker), *rest, self.silent
 
 
 def _number(worker: int | None) -> int:
@@ -233,6 +240,19 @@ class Statistics:
         """
         return tuple(accumulate(self.buckets))
 
+    @classmethod
+    def beginning(cls, pid: int, worker: int, now: float) -> Statistics:
+        """
+        Make those of a process that has just begun to count.
+
+        @param pid: Its number.
+        @param worker: The worker's number.
+        @param now: The time, in seconds since 1970.
+        @return: They.
+        """
+        process = ProcessStatistics(pid=pid, worker=worker, started=now)
+        return cls(started=now, taken=now, processes=(process,))
+
     def __add__(self, other: Statistics) -> Statistics:
         """
         Add the figures of another process.
@@ -253,6 +273,15 @@ class Statistics:
             processes=_sorted([*self.processes, *other.processes]),
             **sums,
         )
+
+    def ofSilent(self) -> Statistics:
+        """
+        Tell the same of processes that do not answer any more.
+
+        @return: That.
+        """
+        silent = tuple(replace(each, silent=True) for each in self.processes)
+        return replace(self, processes=silent)
 
     def withoutProcess(self) -> Statistics:
         """
@@ -445,7 +474,8 @@ class Figures:
         none.
         """
         durations.sort()
-        self._duration += sum(durations[bisect_left(durations, 0) :])
+        total = sum(durations[bisect_left(durations, 0) :])
+        self._duration += round(total * _STEPS) / _STEPS
         start = 0
         for index, bound in enumerate((*BOUNDS, math.inf)):
             end = bisect_right(durations, bound, start)

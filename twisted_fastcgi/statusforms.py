@@ -114,6 +114,11 @@ METRICS = (
         lambda told: told.uptime,
     ),
     _gauge("processes", "The processes that serve.", lambda told: len(told.processes)),
+    _gauge(
+        "silent_processes",
+        "Processes, of those, that did not answer: their figures are old.",
+        lambda told: sum(each.silent for each in told.processes),
+    ),
     _gauge("open_connections", "Connections that are open.", lambda told: told.open),
     _counter(
         "connections", "Connections that were accepted.", lambda told: told.accepted
@@ -254,7 +259,7 @@ def _server(told: Statistics) -> Iterator[tuple[str, str]]:
         yield (
             _who(each.worker, each.pid),
             f"{each.open} connections, {each.active} requests active, {each.requests} "
-            "ended",
+            f"ended{' when it last answered' if each.silent else ''}",
         )
 
 

@@ -348,13 +348,12 @@ class WorkerLink(MultiService):
         """
         Ask the parent for the figures of all workers.
 
-        @return: Those; the own ones if there is no answer.
+        @return: Those.  It fails if there is no answer: the worker's own are less,
+            and what only grows must not fall.
         """
         asked: Deferred[Any] = self._link.callRemote(TellAll)
         asked.addTimeout(_SUM_TIMEOUT, self._reactor)
-        return asked.addCallbacks(
-            lambda answer: answer["figures"], lambda _: self._source.statistics()
-        )
+        return asked.addCallback(lambda answer: answer["figures"])
 
     def _lost(self) -> None:
         """

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from getopt import getopt
-from typing import Any
+from typing import Any, cast
 
 from twisted.application.reactors import getReactorTypes
 from twisted.internet.defer import Deferred
@@ -298,6 +298,8 @@ class WorkerProcess(ProcessProtocol):
         @param gid: The number of its group.
         """
         self.hasServed = True
+        now = self._reactor.seconds()
+        self.figures = Statistics.beginning(self.pid, self.number, now)
         self._log.info(
             "worker {worker} (pid {pid}) serves, uid {uid}, gid {gid}",
             worker=self.number,
@@ -326,8 +328,14 @@ class WorkerProcess(ProcessProtocol):
         asked: Deferred[Any] = self.link.callRemote(TellOwn)
         asked.addTimeout(ANSWER_TIMEOUT, self._reactor)
         return asked.addCallbacks(
-            lambda answer: self.leaves(answer["figures"]), lambda _: None
+            lambda answer: self.leaves(answer["figures"]), lambda _: self._isSilent()
         )
+
+    def _isSilent(self) -> None:
+        """
+        Take note that it did not answer, though it has served.
+        """
+        self.figures = cast(Statistics, self.figures).ofSilent()
 
     def leave(self) -> None:
         """
