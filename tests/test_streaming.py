@@ -223,6 +223,27 @@ class DeliveryTests(StreamingTestCase):
         transport.settle()
         self.assertEqual(transport.statuses(), [200, 200])
 
+    def test_answeredBefore(self) -> None:
+        """
+        What comes of a body together with a request that is answered at once is
+        thrown away, also if it is longer than told.
+        """
+        taker = Taker()
+
+        @implementer(IStreamingResource)
+        class Early(Resource):
+            isLeaf = True
+
+            def render_POST(self, request: Any) -> bytes:
+                IFastCGIRequest(request).deliverBody(taker)
+                return b"early"
+
+        self.serve(Early())
+        for told in (b"3", b"500"):
+            variables = wire.postVariables(b"", CONTENT_LENGTH=told)
+            transport = self.exchange(wire.request(variables, b"x" * 500))
+            self.assertEqual(transport.response().body, b"early")
+
 
 class PausingTests(StreamingTestCase):
     """

@@ -859,6 +859,27 @@ class FailureTests(WSGITestCase):
 
         self.assertEqual(self.ask(late).value(), b"")
 
+    def test_goneWhileReading(self) -> None:
+        """
+        Who reads the body when the web server has gone gets all of it, and it is
+        closed afterwards, whether it is in memory or in a file.
+        """
+        for size in (10, 200_000):
+            body = b"x" * size
+            read: list[Any] = []
+
+            def late(
+                environ: dict[str, Any], start: Any, read: list[Any] = read
+            ) -> list[bytes]:
+                self.transports[-1].close()
+                read += [environ["wsgi.input"], environ["wsgi.input"].read()]
+                start("200 OK", [])
+                return []
+
+            self.ask(late, wire.request(wire.postVariables(body), body))
+            self.assertEqual(read[1], body)
+            self.assertTrue(read[0].closed)
+
     def test_failsLater(self) -> None:
         """
         One that fails when the web server is gone is logged.

@@ -49,9 +49,9 @@ class BodyTransport:
         """
         Give a piece of the body to the protocol, unless that wants no more.
 
-        @param data: The piece; none comes after the end.
+        @param data: The piece; after the end it is thrown away.
         """
-        if not self.disconnecting:
+        if not (self.disconnecting or self.closed):
             self._protocol.dataReceived(data)
 
     def done(self) -> None:

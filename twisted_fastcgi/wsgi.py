@@ -106,7 +106,10 @@ class FastCGIWSGIResource(WSGIResource):
         # The application says what its media type is, or nobody does.
         request.defaultContentType = None
         answer = _Answer(self._hop, request, fcgi)
-        self._jobs.put(partial(answer.run, self._app, _environ(request, fcgi)))
+        environ = _environ(request, fcgi)
+        # If the client leaves, the request would close it beneath the application.
+        request.__dict__.pop("content", None)
+        self._jobs.put(partial(answer.run, self._app, environ))
         return NOT_DONE_YET
 
 
@@ -394,6 +397,7 @@ class _Answer:
         Call the application, and send what it gives.
         """
         blocks: Any = None
+        body = environ["wsgi.input"]
         try:
             blocks = application(environ, self.startResponse)
             self._sendAll(iter(blocks))
@@ -406,6 +410,7 @@ class _Answer:
                 close()
         except BaseException:
             log.failure("a WSGI application failed after its response")
+        body.close()
 
     def _sendAll(self, blocks: Iterator[bytes]) -> None:
         """

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import ssl
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,16 +21,23 @@ from threading import Event
 from time import monotonic
 from typing import Any
 
+from cryptography.hazmat.primitives import serialization
+
 from tests import wire
 from tests.programs import PATIENCE, ROOT, SCRIPTS, STOPPED, ask, environment
 from tests.tables import TableTestCase, table
+from tests.test_tls import certificate
 
 #: A page that says hello, one that is large, one that waits, and one that looks
 #: at forms.
 APPLICATION = """
     from twisted.internet import reactor
+    from twisted.internet.protocol import Protocol
     from twisted.web.resource import Resource
     from twisted.web.server import NOT_DONE_YET
+    from twisted_fastcgi import Allow, IAuthorizer, IFastCGIRequest
+    from twisted_fastcgi import IFilterResource, IStreamingResource
+    from zope.interface import implementer
 
     class Page(Resource):
         isLeaf = True
@@ -45,6 +53,26 @@ APPLICATION = """
 
         def render_POST(self, request):
             return b"%d" % len(request.args)
+
+    @implementer(IStreamingResource)
+    class Streaming(Page):
+        def render_POST(self, request):
+            IFastCGIRequest(request).deliverBody(Protocol())
+            return b"hello"
+
+    @implementer(IFilterResource)
+    class Filter(Page):
+        pass
+
+    @implementer(IAuthorizer)
+    class Authorizer:
+        def authorize(self, request):
+            return Allow()
+
+    def application(environ, startResponse):
+        environ["wsgi.input"].read()
+        startResponse("200 OK", [])
+        return [b"hello"]
 """
 
 OPTIONS = (
@@ -76,6 +104,9 @@ def posted(body: bytes, contentType: bytes, **changes: bytes) -> bytes:
     }
     return wire.request(variables, body)
 
+
+#: How a BEGIN_REQUEST for a Responder begins, and its last byte.
+BEGUN = rb"(\x01\x01..\x00\x08..\x00)\x01"
 
 #: What no web server sends.
 HOSTILE: Mapping[str, bytes] = {
@@ -170,14 +201,16 @@ class HostileTests(TableTestCase):
         self.log = self.folder / "log"
         (self.folder / "page.py").write_text(dedent(APPLICATION))
 
-    def start(self, *ports: str) -> None:
+    def start(self, *options: str, what: str = "--resource=page.Page") -> None:
         """
         Start the server.
+
+        @param what: What it is to serve.
         """
-        ports = (f"--port=unix:{self.path}", *ports)
+        options = (f"--port=unix:{self.path}", *options)
         command = [SCRIPTS / "twist", f"--log-file={self.log}", "--log-format=text"]
         self.process = subprocess.Popen(
-            [*command, "fastcgi", *ports, *OPTIONS, "--resource=page.Page"],
+            [*command, "fastcgi", *options, *OPTIONS, what],
             cwd=self.folder,
             env=environment(PYTHONPATH=str(ROOT)),
         )
@@ -225,40 +258,73 @@ class HostileTests(TableTestCase):
             )
         return lines
 
-    def send(self, data: bytes, isWhole: bool, address: Any = None) -> None:
+    def send(
+        self, data: bytes, isWhole: bool, port: int = 0, *, tls: Any = None
+    ) -> None:
         """
         Send something, and wait until the server has closed the connection, or
         has said nothing for a while.
 
         @param isWhole: Whether the peer tells that nothing else comes.
+        @param port: Where to, by TCP.
+        @param tls: What makes it safe.
         """
-        family = socket.AF_UNIX if address is None else socket.AF_INET
-        with socket.socket(family) as skt:
-            skt.settimeout(PATIENCE)
-            skt.connect(address or self.path)
+        family = socket.AF_INET if port else socket.AF_UNIX
+        skt = socket.socket(family)
+        skt.settimeout(PATIENCE)
+        skt.connect(("127.0.0.1", port) if port else self.path)
+        with skt if tls is None else tls.wrap_socket(skt) as peer:
             try:
-                skt.sendall(data)
+                peer.sendall(data)
                 if isWhole:
-                    skt.shutdown(socket.SHUT_WR)
-                    while skt.recv(65536):
-                        pass
+                    peer.shutdown(socket.SHUT_WR)
                 else:
-                    skt.settimeout(2.5)
-                    while skt.recv(65536):
-                        pass
-            except (OSError, TimeoutError):
+                    peer.settimeout(2.5)
+                while peer.recv(65536):
+                    pass
+            except OSError:
                 pass
 
-    def test_sent(self) -> None:
+    @table(
+        {
+            "a resource": ("--resource=page.Page", wire.RESPONDER),
+            "a streaming one": ("--resource=page.Streaming", wire.RESPONDER),
+            "WSGI": ("--wsgi=page.application", wire.RESPONDER),
+            "a Filter": ("--resource=page.Filter", wire.FILTER),
+            "an Authorizer": ("--authorizer=page.Authorizer", wire.AUTHORIZER),
+        }
+    )
+    def test_sent(self, what: str, role: int) -> None:
         """
         Whatever is sent, there is one line at most.
         """
-        self.start()
+        self.start(what=what)
         for name, data in HOSTILE.items():
-            self.send(data, True)
+            self.send(re.sub(BEGUN, rb"\g<1>%c" % role, data, flags=re.S), True)
             lines = self.lines()
             self.assertLessEqual(len(lines), 1, f"{name}: {lines}")
         # Some of them, for sure, are worth a line.
+        self.assertGreater(self.said().count("#warn"), len(HOSTILE) // 2)
+
+    def test_TLS(self) -> None:
+        """
+        So it is by TLS, and for who sends something else there.
+        """
+        key, made = certificate()
+        pem = serialization.Encoding.PEM
+        form, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        text = key.private_bytes(pem, form, plain) + made.public_bytes(pem)
+        (self.folder / "pem").write_bytes(text)
+        self.start(f"--port=ssl:0:privateKey={self.folder}/pem:interface=127.0.0.1")
+        found = re.search(r"127\.0\.0\.1:(\d+)", self.said())
+        assert found is not None
+        tls = ssl.create_default_context()
+        tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
+        for name, data in HOSTILE.items():
+            for safe in (None, tls):
+                self.send(data, True, int(found[1]), tls=safe)
+                lines = self.lines()
+                self.assertLessEqual(len(lines), 1, f"{name}: {lines}")
         self.assertGreater(self.said().count("#warn"), len(HOSTILE) // 2)
 
     @table(
@@ -307,6 +373,6 @@ class HostileTests(TableTestCase):
         found = re.search(r"127\.0\.0\.1:(\d+)", self.said())
         assert found is not None
         for data in (b"", b"\xff" * 1000, wire.request(PLAIN) * 3):
-            self.send(data, True, ("127.0.0.1", int(found[1])))
+            self.send(data, True, int(found[1]))
             [line] = self.lines()
             self.assertIn("closed a connection from 127.0.0.1: --allow", line)
