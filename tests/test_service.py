@@ -498,7 +498,8 @@ class StopTests(StubMixin, SynchronousTestCase):
     def test_order(self) -> None:
         """
         First the ports are closed, then requests have their time to finish;
-        only then the factory stops, with its access log, and the thread pool.
+        only then the thread pool stops, and last the factory with its access
+        log: until then, the signal to open it anew does not end the process.
         """
         closed: Deferred[None] = Deferred()
         pool = Pool(self.events)
@@ -512,7 +513,7 @@ class StopTests(StubMixin, SynchronousTestCase):
         self.assertEqual(self.events, ["stopListening", ("drain", 7.0, True)])
         self.assertNoResult(stopped)
         self.factory.drained.callback(None)
-        self.assertEqual(self.events[2:], ["stop", "stop pool"])
+        self.assertEqual(self.events[2:], ["stop pool", "stop"])
         self.assertIsNone(self.successResultOf(stopped))
 
     def test_shared(self) -> None:

@@ -501,9 +501,12 @@ class FastCGIService(Service):
     def _logFailure(self, failure: Failure, what: str) -> None:
         self._log.failure("{what}", failure=failure, what=what)
 
-    def _finish(self, _: object) -> Deferred[None] | None:
-        self._factory.doStop()
-        return None if self._pool is None else self._stopPool(self._pool)
+    def _finish(self, _: object) -> Deferred[None]:
+        stopped: Deferred[Any] = succeed(None)
+        if self._pool is not None:
+            stopped = maybeDeferred(self._stopPool, self._pool)
+        # Last: until then a signal for the log is no reason to end at once.
+        return stopped.addCallback(lambda _: self._factory.doStop())
 
     def _stopPool(self, pool: ThreadPool) -> Deferred[None] | None:
         """
