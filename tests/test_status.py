@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -520,6 +521,13 @@ class GateTests(ServerTestCase):
             "none": (None, 403),
             "empty": (b"", 403),
             "a Unix socket": (b"unix:", 403),
+            "IPv4 on one in hexadecimal": (b"::ffff:7f00:1", 200),
+            "IPv4 in the old form of IPv6": (b"::127.0.0.1", 403),
+            "with a zone": (b"fe80::1%lo", 403),
+            "with a port": (b"127.0.0.1:80", 403),
+            "with a space": (b"127.0.0.1 ", 403),
+            "shortened": (b"127.1", 403),
+            "a number": (b"2130706433", 403),
             "nonsense": (b"127.0.0.1, 192.0.2.1", 403),
             "no ASCII": (b"\xff", 403),
         }
@@ -536,10 +544,26 @@ class GateTests(ServerTestCase):
             HTTP_X_FORWARDED_FOR=b"127.0.0.1",
             HTTP_FORWARDED=b"for=127.0.0.1",
             HTTP_X_REAL_IP=b"127.0.0.1",
+            HTTP_REMOTE_ADDR=b"127.0.0.1",
         )
         response = self.exchange(wire.request(variables)).response()
         self.assertEqual(response.status, status)
         self.assertEqual(b"figures" in response.body, status == 200)
+
+    def test_twice(self) -> None:
+        """
+        If the web server tells two addresses, the last one counts, as it does for
+        the application.
+        """
+        self.serve(StatusGate(Application(b"figures"), Peers("127.0.0.1")))
+        for addresses, status in (
+            ((b"127.0.0.1", b"192.0.2.1"), 403),
+            ((b"192.0.2.1", b"127.0.0.1"), 200),
+        ):
+            pairs = list(wire.variables(REMOTE_ADDR=None).items())
+            pairs += [(b"REMOTE_ADDR", address) for address in addresses]
+            response = self.exchange(wire.request(pairs)).response()
+            self.assertEqual(response.status, status)
 
     def test_HTTP(self) -> None:
         """
@@ -592,6 +616,13 @@ class PathTests(ServerTestCase):
             "above": (b"/a", Role.RESPONDER, False),
             "a slash": (b"/a/fcgi-status/", Role.RESPONDER, False),
             "another slash": (b"//a/fcgi-status", Role.RESPONDER, False),
+            "a query": (b"/a/fcgi-status?json", Role.RESPONDER, True),
+            "a parameter": (b"/a/fcgi-status;x", Role.RESPONDER, False),
+            "capitals": (b"/a/FCGI-STATUS", Role.RESPONDER, False),
+            "encoded twice": (b"/a/fcgi%252Dstatus", Role.RESPONDER, False),
+            "an encoded slash": (b"/a%2Ffcgi-status", Role.RESPONDER, False),
+            "an encoded query": (b"/a/fcgi-status%3Fjson", Role.RESPONDER, False),
+            "dots": (b"/b/../a/fcgi-status", Role.RESPONDER, False),
             "another role": (b"/a/fcgi-status", Role.AUTHORIZER, False),
         }
     )
@@ -611,7 +642,7 @@ class PathTests(ServerTestCase):
                 return application
 
         self.serve(Looking(application, reactor=self.clock), roles=[Role.AUTHORIZER])
-        plain = path.replace(b"%2D", b"-")
+        plain = unquote_to_bytes(path.partition(b"?")[0])
         variables = wire.variables(plain, REQUEST_URI=path)
         self.exchange(wire.request(variables, role=role))
         self.assertEqual(found, [status if isFound else None])

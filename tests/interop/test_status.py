@@ -9,6 +9,8 @@ wrong.
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 from http.client import HTTPConnection
 from typing import Any
@@ -20,7 +22,7 @@ from twisted.trial.unittest import TestCase
 
 from tests import wire
 from tests.interop.servers import Running, freePort
-from tests.programs import PATIENCE, SCRIPTS, ask, program
+from tests.programs import PATIENCE, SCRIPTS, STOPPED, ask, program
 
 #: One server that tells who its clients are, and one that says it of another.
 NGINX = """
@@ -120,6 +122,8 @@ class Serving(TestCase):
         await running.start([executable, *arguments], port)
         self.addCleanup(running.stop)
         running.values = {"other": str(other)}
+        # As lighttpd ends now and then, without anything else.
+        running.endings = (*STOPPED, 1)
         return running
 
     def told(self, path: str) -> Any:
@@ -226,11 +230,22 @@ class CountingTests(Serving):
         self.assertEqual(told["requests"]["active"], 0)
         self.assertEqual(told["duration"]["count"], told["requests"]["total"])
 
+    async def serveTwo(self) -> str:
+        """
+        Run two workers.
+
+        @return: The path of their socket, on which both of them serve.
+        """
+        path = await self.serve("--workers", "2")
+        while len(self.told(path)["processes"]) < 2:
+            await deferLater(reactor, 0.01)
+        return path
+
     async def test_workers(self) -> None:
         """
         Several processes tell what they do together, and each of them.
         """
-        path = await self.serve("--workers", "2")
+        path = await self.serveTwo()
         before = self.told(path)["requests"]["total"]
         for _ in range(20):
             ask(path)
@@ -239,3 +254,25 @@ class CountingTests(Serving):
         self.assertEqual([each["worker"] for each in told["processes"]], [1, 2])
         ended = sum(each["requests"] for each in told["processes"])
         self.assertEqual(ended, before + 21)
+
+    async def test_signals(self) -> None:
+        """
+        A worker that hangs is told of, in bounded time; when one is killed, nothing
+        that only grows falls, and what it had in hand is gone.
+        """
+        path = await self.serveTwo()
+        pid = self.told(path)["processes"][0]["pid"]
+        os.kill(pid, signal.SIGSTOP)
+        before = self.told(path)
+        silent = [each["silent"] for each in before["processes"]]
+        self.assertEqual(silent, [True, False])
+        os.kill(pid, signal.SIGKILL)
+        after = before
+        while pid in [each["pid"] for each in after["processes"]]:
+            await deferLater(reactor, 0.01)
+            after = self.told(path)
+        self.assertGreater(after["requests"]["total"], before["requests"]["total"])
+        for name, count in before["requests"]["outcomes"].items():
+            self.assertGreaterEqual(after["requests"]["outcomes"][name], count)
+        self.assertGreaterEqual(after["duration"]["sum"], before["duration"]["sum"])
+        self.assertEqual(after["requests"]["active"], 0)
