@@ -24,6 +24,7 @@ from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.supervised import Process, ProcessReactor
+from twisted_fastcgi import workers
 from twisted_fastcgi.figures import Statistics
 from twisted_fastcgi.notify import Notifier
 from twisted_fastcgi.peers import Peers
@@ -749,6 +750,33 @@ class ServiceTests(SupervisedMixin, SynchronousTestCase):
         self.successResultOf(done)
         self.assertEqual(len(self.reactor.processes), 3)
         self.assertEqual(signal.getsignal(signal.SIGHUP), before)
+
+    def test_terminal(self) -> None:
+        """
+        SIGHUP from a terminal that is closed ends the process as SIGTERM does; not
+        if there is still a terminal, or has been none, nor under C{nohup}.
+        """
+        stops: list[int] = []
+        for before, *terminal, count in (
+            (signal.SIG_DFL, True, False, 1),
+            (signal.SIG_DFL, True, True, 0),
+            (signal.SIG_DFL, False, False, 0),
+            (signal.SIG_IGN, True, False, 0),
+        ):
+            stops.clear()
+            signal.signal(signal.SIGHUP, before)
+            self.patch(workers, "hasTerminal", lambda found=terminal: found.pop(0))
+            self.patch(os, "kill", lambda pid, number: stops.append(number))
+            service = self.start()
+            signal.raise_signal(signal.SIGHUP)
+            self.assertEqual(stops, [signal.SIGTERM] * count)
+            self.assertEqual(len(self.reactor.processes), 3 - count)
+            done = service.stopService()
+            for process in self.reactor.alive():
+                process.end()
+            self.successResultOf(done)
+            self.reactor.processes.clear()
+            self.reactor.whenRunningHooks.clear()
 
     def test_notified(self) -> None:
         """

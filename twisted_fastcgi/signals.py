@@ -7,10 +7,23 @@ Signals that tell a process to do something other than to end.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 from threading import current_thread, main_thread
 from typing import Any
+
+
+def hasTerminal() -> bool:
+    """
+    @return: Whether this process has a terminal, from which signals come: one that
+        was started by a shell, until the terminal is closed.
+    """
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 class SignalHandler:

@@ -34,7 +34,7 @@ from twisted_fastcgi.notify import Notifier
 from twisted_fastcgi.peers import Peers
 from twisted_fastcgi.ports import AcceptingPort
 from twisted_fastcgi.service import CannotServe, FastCGIService
-from twisted_fastcgi.signals import SignalHandler
+from twisted_fastcgi.signals import SignalHandler, hasTerminal
 from twisted_fastcgi.workerprocess import WorkerProcess, forwarded, workerCommand
 
 FIRST_DELAY = 0.5
@@ -427,7 +427,8 @@ class WorkersService(FastCGIService):
     """
     Opens sockets, and has workers serve on them.
 
-    SIGHUP replaces the workers one after another, SIGUSR1 is passed on to them.
+    SIGHUP replaces the workers one after another, unless it says that the terminal
+    is closed; SIGUSR1 is passed on to them.
     """
 
     def __init__(
@@ -472,7 +473,7 @@ class WorkersService(FastCGIService):
         )
         again = partial(supervisor.signal, signal.SIGUSR1)
         self._handlers = [
-            SignalHandler(reactor, signal.SIGHUP, supervisor.reload),
+            SignalHandler(reactor, signal.SIGHUP, self._hangUp),
             SignalHandler(reactor, signal.SIGUSR1, again),
         ]
 
@@ -484,6 +485,9 @@ class WorkersService(FastCGIService):
         @raise CannotServe: If an endpoint cannot listen.
         """
         super().startService()
+        # Under nohup it is ignored.
+        isFatal = signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+        self._hasTerminal = isFatal and hasTerminal()
         for handler in self._handlers:
             handler.install()
         self._clock().callWhenRunning(self._begin)
@@ -496,6 +500,16 @@ class WorkersService(FastCGIService):
         """
         opened = super().whenServing()
         return opened.addCallback(lambda _: self._supervisor.whenServing())
+
+    def _hangUp(self) -> None:
+        """
+        Replace the workers; or end as other programs do whose terminal is closed,
+        if that is what the signal means.
+        """
+        if self._hasTerminal and not hasTerminal():
+            os.kill(os.getpid(), signal.SIGTERM)
+        else:
+            self._supervisor.reload()
 
     def _tellReloading(self, begins: bool) -> None:
         if begins:

@@ -7,6 +7,7 @@ Several processes on the same sockets, with real signals, also behind nginx.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -440,6 +442,30 @@ class LifeTests(FolderMixin, SynchronousTestCase):
             self.assertNotIn("Traceback", parent.said())
             client.join()
             self.assertEqual(answers, ["/1 0"])
+
+    def test_terminal(self) -> None:
+        """
+        When the terminal is closed in which it was started, all end; under C{nohup}
+        they go on.
+        """
+        for handler in (signal.SIG_DFL, signal.SIG_IGN):
+            master, slave = os.openpty()
+
+            def prepare(fd: int = slave, handler: Any = handler) -> None:
+                fcntl.ioctl(fd, termios.TIOCSCTTY, 0)
+                signal.signal(signal.SIGHUP, handler)
+
+            parent = self.serve(stdin=slave, start_new_session=True, preexec_fn=prepare)
+            parent.signal(signal.SIGHUP)
+            parent.wait("all workers are replaced")
+            os.close(slave)
+            os.close(master)
+            if handler is signal.SIG_DFL:
+                self.assertEqual(parent.end(), 0, parent.said())
+                self.assertEqual(parent.said().count("all workers are replaced"), 1)
+            else:
+                parent.wait("all workers are replaced", 2)
+                self.assertEqual(parent.stop(), 0, parent.said())
 
     def test_accessLog(self) -> None:
         """
