@@ -22,7 +22,7 @@ from unittest import SkipTest
 from urllib.request import ProxyHandler, build_opener
 
 from twisted_fastcgi.connection import RequestEnded, StreamReceived, WebServerConnection
-from twisted_fastcgi.records import RecordType
+from twisted_fastcgi.records import RecordType, Role
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -130,12 +130,13 @@ def until(word: str, lines: Iterable[str]) -> Iterator[str]:
             return
 
 
-def ask(path: str, **changes: str) -> bytes:
+def ask(path: str, role: int = Role.RESPONDER, **changes: str) -> bytes:
     """
     Send one request to a Unix socket, as a web server does that wants the
     connection closed after the answer.
 
     @param path: Where the socket is.
+    @param role: As what the server is asked.
     @param changes: Variables beside those of a plain I{GET} of C{/}.
     @return: The answer, head and body, of a request that ended well.
     """
@@ -151,9 +152,10 @@ def ask(path: str, **changes: str) -> bytes:
     }
     webServer = WebServerConnection()
     question = [
-        webServer.beginRequest(keepConnection=False),
+        webServer.beginRequest(role, keepConnection=False),
         *webServer.sendParams((k.encode(), v.encode()) for k, v in variables.items()),
-        webServer.endStdin(),
+        # An Authorizer gets no body.
+        *([webServer.endStdin()] if role == Role.RESPONDER else []),
     ]
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(PATIENCE)

@@ -8,6 +8,7 @@ Several processes on the same sockets, with real signals, also behind nginx.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -32,6 +33,7 @@ from tests.interop import test_nginx
 from tests.interop.servers import Running, freePort, webServerFor
 from tests.interop.test_drain import CLIENTS, PROGRAMS, Load
 from tests.programs import PATIENCE, ROOT, SCRIPTS, ask, environment
+from twisted_fastcgi.records import Role
 
 #: Tells who it is; and answers other requests a little later, as the application
 #: of other tests of the drain does.
@@ -77,6 +79,8 @@ class Parent:
         """
         @param arguments: Options of C{fastcgi} beside the usual ones.
         @param program: What runs it: a key of L{PROGRAMS}, or a whole command.
+        @param options: For L{subprocess.Popen}; and C{changes} of the environment,
+            and the C{application}, if it is another one.
         """
         command = PROGRAMS.get(program)
         if command is not None:
@@ -85,7 +89,8 @@ class Parent:
             program += " --log-format text"
         self._log = folder / f"workers{len(os.listdir(folder))}.log"
         changes = {"PYTHONPATH": str(ROOT), **options.pop("changes", {})}
-        fixed = f"{program} fastcgi --workers 2 --grace 20 --resource app.root"
+        application = options.pop("application", "--resource app.root")
+        fixed = f"{program} fastcgi --workers 2 --grace 20 {application}"
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 [*fixed.split(), *arguments],
@@ -442,6 +447,102 @@ class LifeTests(FolderMixin, SynchronousTestCase):
             self.assertNotIn("Traceback", parent.said())
             client.join()
             self.assertEqual(answers, ["/1 0"])
+
+    def test_kinds(self) -> None:
+        """
+        A WSGI application, an authorizer, a place in the path, the status and the
+        access log as JSON are the same with workers: all of them have the options.
+        """
+        more = """
+            from twisted_fastcgi import Allow
+            from zope.interface import implementer
+            from twisted_fastcgi import IAuthorizer
+
+            def wsgi(environ, start):
+                start("200 OK", [])
+                names = ("SCRIPT_NAME", "PATH_INFO")
+                yield " ".join(environ[name] for name in names).encode()
+
+            @implementer(IAuthorizer)
+            class Allowing:
+                def authorize(self, request):
+                    return Allow({"WORKER": os.environ["TWISTED_FASTCGI_WORKER"]})
+        """
+        self.write("one", dedent(more))
+        chosen = (
+            *("--port", f"unix:{self.path}", "--mount", "/app"),
+            *("--logfile", "log.json", "--log-format", "json"),
+            *("--status-path", "/status", "--authorizer", "app.Allowing"),
+        )
+        parent = self.serve(*chosen, application="--wsgi app.wsgi")
+        pids = parent.workers()
+        allowed = set()
+        for stopped in pids:
+            os.kill(stopped, signal.SIGSTOP)
+            try:
+                self.assertEqual(self.ask("/app/x"), "/app /x")
+                allowed.add(ask(self.path, Role.AUTHORIZER))
+            finally:
+                os.kill(stopped, signal.SIGCONT)
+        self.assertEqual(
+            allowed,
+            {b"Status: 200 OK\r\nVariable-WORKER: %d\r\n\r\n" % n for n in (1, 2)},
+        )
+        where = {"REQUEST_URI": "/status?json", "SCRIPT_NAME": "/status"}
+        client = {"QUERY_STRING": "json", "REMOTE_ADDR": "127.0.0.1"}
+        status = ask(self.path, **where, **client).partition(b"\r\n\r\n")[2]
+        told = json.loads(status)["processes"]
+        self.assertEqual([each["worker"] for each in told], [1, 2])
+        self.assertEqual(parent.stop(), 0, parent.said())
+        lines = (self.folder / "log.json").read_text().splitlines()
+        seen = [(each["path"], each["worker"]) for each in map(json.loads, lines)]
+        self.assertIn(("/app/x", 1), seen)
+        self.assertIn(("/app/x", 2), seen)
+
+    def test_flood(self) -> None:
+        """
+        A worker that prints without end keeps neither the parent nor the other one
+        from what they do, and is not kept for ever.
+        """
+        more = """
+            from threading import Thread
+
+            def flood():
+                while True:
+                    print("flood")
+
+            if os.environ["TWISTED_FASTCGI_WORKER"] == "1":
+                Thread(target=flood, daemon=True).start()
+        """
+        self.write("one", dedent(more))
+        parent = self.serve("--port", f"unix:{self.path}", "--grace", "1")
+        first, second = parent.workers()
+        parent.wait("flood")
+        self.assertEqual(self.who(first)[1], 2)
+        self.write("two")
+        parent.signal(signal.SIGHUP)
+        parent.wait("all workers are replaced")
+        self.assertEqual(self.who()[0], "two")
+        self.assertGone([first, second])
+        self.assertEqual(parent.stop(), 0)
+
+    def test_parentStopped(self) -> None:
+        """
+        While the parent can't do anything the workers serve, and one that dies comes
+        again afterwards.
+        """
+        parent = self.serve()
+        first, second = parent.workers()
+        parent.signal(signal.SIGSTOP)
+        try:
+            self.assertEqual(self.who(first)[2], second)
+            os.kill(first, signal.SIGKILL)
+            self.assertEqual(self.who()[2], second)
+        finally:
+            parent.signal(signal.SIGCONT)
+        third = parent.workers(3)[2]
+        self.assertEqual(self.who(second)[1:], (1, third))
+        self.assertEqual(parent.stop(), 0, parent.said())
 
     def test_terminal(self) -> None:
         """
