@@ -67,6 +67,7 @@ class Parent:
         self.served: Deferred[tuple[int, int]] = Deferred()
         self.last: Statistics | None = None
         self.all: Deferred[Statistics] = Deferred()
+        self.gone: Deferred[None] = Deferred()
 
     def serves(self, uid: int, gid: int) -> None:
         """
@@ -79,6 +80,12 @@ class Parent:
         Note it.
         """
         self.last = figures
+
+    def lost(self) -> None:
+        """
+        Note it.
+        """
+        self.gone.callback(None)
 
     def allFigures(self) -> Deferred[Statistics]:
         """
@@ -198,15 +205,12 @@ class LinkTests(TestCase):
 
     async def test_parentHears(self) -> None:
         """
-        The parent's end bears the end of the worker.
+        The parent is told of the end of the link.
         """
-        parent = ParentLink(Parent())
-        lost: Deferred[None] = Deferred()
-        before = parent.lost
-        parent.lost = lambda: (before(), lost.callback(None))  # type: ignore
-        connect(reactor, self.ours.detach(), parent)
+        parent = Parent()
+        connect(reactor, self.ours.detach(), ParentLink(parent))
         os.close(self.theirs)
-        await lost
+        await parent.gone
 
     def test_hangUp(self) -> None:
         """

@@ -232,6 +232,35 @@ class WorkerProcessTests(SynchronousTestCase):
         self.successResultOf(self.worker.gone)
         self.assertEqual(self.endings, ["was killed by SIGKILL"])
 
+    def test_lost(self) -> None:
+        """
+        If the link ends and it does not, it is killed in the end; it is not when it
+        has ended.
+        """
+        process = self.spawn()
+        process.serve()
+        self.worker.lost()
+        self.reactor.advance(10 + MARGIN - 0.1)
+        self.assertEqual(process.signals, [])
+        self.reactor.advance(0.1)
+        self.assertEqual(process.signals, [signal.SIGKILL])
+        self.assertIn("it did not end within 12.0 seconds", self.logged()[-1])
+        process.kill()
+        self.worker.lost()
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_lostWhileLeaving(self) -> None:
+        """
+        A process that was told to end has no more time for it.
+        """
+        process = self.spawn()
+        process.serve()
+        self.worker.leave()
+        self.reactor.advance(5)
+        self.worker.lost()
+        self.reactor.advance(5 + MARGIN)
+        self.assertEqual(process.signals, [signal.SIGTERM, signal.SIGKILL])
+
     def test_leaves(self) -> None:
         """
         Told to leave, it gets SIGTERM, once, and has time to end.

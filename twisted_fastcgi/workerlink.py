@@ -137,6 +137,11 @@ class Parent(Protocol):
         Tell the figures of all workers.
         """
 
+    def lost(self) -> None:
+        """
+        Take note that the worker says nothing any more.
+        """
+
 
 class Source(Protocol):
     """
@@ -211,6 +216,12 @@ class ParentLink(Link):
         """
         self._parent.leaves(figures)
         return {}
+
+    def lost(self) -> None:
+        """
+        The worker is gone, or should be.
+        """
+        self._parent.lost()
 
 
 class _WorkersEnd(Link):

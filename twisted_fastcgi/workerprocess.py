@@ -319,6 +319,14 @@ class WorkerProcess(ProcessProtocol):
         """
         self.figures = figures
 
+    def lost(self) -> None:
+        """
+        Kill it unless it ends: it can't be told anything any more, nor does it
+        serve if it has closed all that it had.
+        """
+        if not self.isLeaving and self._ended is not None:
+            self._killAfter(self._grace + MARGIN)
+
     def ask(self) -> Deferred[None]:
         """
         Ask for figures.
@@ -371,7 +379,7 @@ class WorkerProcess(ProcessProtocol):
             "{seconds} seconds",
             worker=self.number,
             pid=self.pid,
-            what="end" if self.isLeaving else "serve",
+            what="end" if self.isLeaving or self.hasServed else "serve",
             seconds=seconds,
         )
         self.signal(signal.SIGKILL)
