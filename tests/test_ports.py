@@ -248,6 +248,46 @@ class AcceptTests(SocketMixin, SynchronousTestCase):
         self.assertEqual(logged(observer), [])
 
 
+class TakenOverTests(SocketMixin, SynchronousTestCase):
+    """
+    A port knows connections that another process has accepted.
+    """
+
+    def test_hasAccepted(self) -> None:
+        """
+        They have its own address.
+        """
+        listeners = [
+            self.listener(),
+            self.listener(),
+            self.listener(socket.AF_UNIX, self.mktemp()),
+            self.listener(socket.AF_UNIX, self.mktemp()),
+        ]
+        ports = [self.listen(MemoryReactor(), self.pass_(skt)) for skt in listeners]
+        for index, skt in enumerate(listeners):
+            self.client(skt)
+            connection, _ = skt.accept()
+            self.addCleanup(connection.close)
+            found = [port.hasAccepted(connection) for port in ports]
+            self.assertEqual(found, [index == each for each in range(4)])
+
+    def test_TCP(self) -> None:
+        """
+        One by TCP is adopted; unless it is gone already.
+        """
+        skt, memory = self.listener(), MemoryReactor()
+        port = self.listen(memory, self.pass_(skt))
+        self.client(skt)
+        connection, _ = skt.accept()
+        port.takeOver(connection)
+        self.assertEqual(len(memory.adoptedStreamConnections), 1)
+        self.assertEqual(connection.fileno(), -1)
+        lost = socket.socket()
+        port.takeOver(lost)
+        self.assertEqual(len(memory.adoptedStreamConnections), 1)
+        self.assertEqual(lost.fileno(), -1)
+
+
 class UnixTransportTests(SocketMixin, SynchronousTestCase):
     """
     Connections by Unix sockets.
@@ -279,6 +319,25 @@ class UnixTransportTests(SocketMixin, SynchronousTestCase):
         client.sendall(b"hi")
         transport.doRead()
         self.assertEqual(received, [b"hi"])
+
+    def test_takenOver(self) -> None:
+        """
+        A connection that another process has accepted is served, and what waits in
+        it is read when there is time.
+        """
+        port, factory, _ = self.connected()
+        received: list[bytes] = []
+        ours, theirs = socket.socketpair()
+        self.addCleanup(theirs.close)
+        theirs.sendall(b"hi")
+        port.takeOver(ours)
+        _, greeter = factory.greeters
+        greeter.dataReceived = received.append  # type: ignore[method-assign]
+        transport: Any = greeter.transport
+        self.assertFalse(transport.socket.getblocking())
+        transport.doRead()
+        self.assertEqual(received, [b"hi"])
+        self.assertIn("Greeter #2 on ", repr(transport))
 
     def test_ends(self) -> None:
         """

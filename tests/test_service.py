@@ -29,7 +29,7 @@ from twisted.internet.endpoints import (
     UNIXClientEndpoint,
     connectProtocol,
 )
-from twisted.internet.error import CannotListenError
+from twisted.internet.error import CannotListenError, ConnectionDone
 from twisted.internet.interfaces import IAddress, IListeningPort, IStreamServerEndpoint
 from twisted.internet.protocol import ServerFactory
 from twisted.internet.task import Clock
@@ -40,6 +40,7 @@ from twisted.internet.testing import (
     MemoryReactorClock,
 )
 from twisted.logger import globalLogPublisher
+from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.resource import Resource
@@ -49,6 +50,8 @@ from zope.interface.verify import verifyObject
 
 from tests import wire
 from twisted_fastcgi import service
+from twisted_fastcgi.connection import Limits
+from twisted_fastcgi.endpoints import InheritedEndpoint
 from twisted_fastcgi.errors import FastCGIError
 from twisted_fastcgi.peers import Peers
 from twisted_fastcgi.ports import BACKLOG
@@ -86,11 +89,13 @@ class Factory(ServerFactory):
         """
         self.events.append("stop")
 
-    def drain(self, grace: float, refuse: bool = True) -> Deferred[None]:
+    def drain(
+        self, grace: float, refuse: bool = True, successor: Any = None
+    ) -> Deferred[None]:
         """
         Note the drain.
         """
-        self.events.append(("drain", grace, refuse))
+        self.events.append(("drain", grace, refuse, *filter(None, [successor])))
         return self.drained
 
 
@@ -522,14 +527,52 @@ class StopTests(StubMixin, SynchronousTestCase):
         what it serves, and who may connect, is for others to say.
         """
         address = IPv4Address("TCP", "0.0.0.0", 9000)
-        service = self.service(self.port(address=address), grace=7.0, shared=True)
+        service = self.service(
+            self.port(address=address), grace=7.0, shared=True, successor="next"
+        )
         service.startService()
         self.assertEqual(self.logged(), [])
         self.events.clear()
         service.stopService()
         self.assertEqual(
-            self.events, ["acceptWaiting", "stopListening", ("drain", 7.0, False)]
+            self.events,
+            ["acceptWaiting", "stopListening", ("drain", 7.0, False, "next")],
         )
+
+    def test_takeOver(self) -> None:
+        """
+        A connection that another worker has accepted is served, and not counted
+        again: if it has come in by one of the ports, and there is room for it.
+        """
+        listening, foreign = socket.socket(), socket.socket()
+        for skt in (listening, foreign):
+            self.addCleanup(skt.close)
+            skt.bind(("127.0.0.1", 0))
+            skt.listen()
+
+        def accepted(skt: socket.socket) -> socket.socket:
+            client = socket.create_connection(skt.getsockname())
+            self.addCleanup(client.close)
+            connection, _ = skt.accept()
+            self.addCleanup(connection.close)
+            return connection
+
+        memory: Any = MemoryReactorClock()
+        made = FastCGIFactory(Resource(), limits=Limits(connections=1), reactor=memory)
+        endpoint = InheritedEndpoint(reactor, os.dup(listening.fileno()))
+        served = FastCGIService([endpoint], made, shared=True, reactor=memory)
+        served.startService()
+        self.assertFalse(served.takeOver(accepted(foreign)))
+        self.assertTrue(served.takeOver(accepted(listening)))
+        found = made.statistics()
+        self.assertEqual((found.accepted, found.open), (0, 1))
+        self.assertFalse(served.takeOver(accepted(listening)))
+        self.assertEqual(made.statistics().open, 1)
+        for each in list(made._connections):
+            transport: Any = each.transport
+            transport.connectionLost(Failure(ConnectionDone()))
+        self.successResultOf(served.stopService())
+        self.assertEqual(memory.getDelayedCalls(), [])
 
     def stopWorking(self, work: Callable[[], object]) -> tuple[Any, Any, Any, Any]:
         """

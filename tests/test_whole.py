@@ -217,7 +217,7 @@ class Machine:
         return (
             *(self.failed, self.events, machine.requestId, machine._role),
             *(machine.inputState, machine.outputState, machine.inputPending),
-            *(machine.keepConnection, machine.withinRecord, machine._betweenRecords),
+            *(machine.keepConnection, machine.withinRecord, machine.betweenRecords),
             *(machine._params, machine._contentLeft, machine._skipLeft),
             *(machine._stderrUsed, machine._strayInput, machine._actions),
             machine._data[machine._offset :],

@@ -15,17 +15,19 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.error import ConnectionClosed
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.internet.testing import EventLoggingObserver, MemoryReactor
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from tests.programs import PATIENCE
 from twisted_fastcgi.figures import ActiveRequest, Statistics
 from twisted_fastcgi.workerlink import (
     FOLDER,
     LINK,
     WORKER,
     ParentLink,
+    PassOn,
     TellOwn,
     WorkerLink,
     connect,
@@ -68,6 +70,8 @@ class Parent:
         self.last: Statistics | None = None
         self.all: Deferred[Statistics] = Deferred()
         self.gone: Deferred[None] = Deferred()
+        self.passed: list[list[int]] = []
+        self.taken: Deferred[list[bool]] = Deferred()
 
     def serves(self, uid: int, gid: int) -> None:
         """
@@ -92,6 +96,20 @@ class Parent:
         Tell what the test says.
         """
         return self.all
+
+    def passOn(self, fds: Any) -> Deferred[list[bool]]:
+        """
+        Do what the test says.
+        """
+        self.passed.append(list(fds))
+        done: Deferred[list[bool]] = Deferred()
+
+        def tell(taken: list[bool]) -> list[bool]:
+            done.callback(taken)
+            return taken
+
+        self.taken.addCallback(tell)
+        return done
 
 
 def figures(accepted: int, paths: int = 0) -> Statistics:
@@ -202,6 +220,132 @@ class LinkTests(TestCase):
         end.boxSender.transport.loseConnection()
         await worker.stopped
         self.failureResultOf(link.statistics(), ConnectionClosed)
+
+    def pair(self) -> tuple[socket.socket, socket.socket]:
+        """
+        Make a connection.
+        """
+        ends = socket.socketpair()
+        for end in ends:
+            self.addCleanup(end.close)
+            end.settimeout(PATIENCE)
+        return ends
+
+    async def test_passOn(self) -> None:
+        """
+        A worker hands connections to the parent, which closes what it has got when
+        it knows what has become of them.
+        """
+        _, link, end, parent = self.connected(figures(1))
+        await parent.served
+        (ours, theirs), (more, _) = self.pair(), self.pair()
+        asked = link.handOver([theirs.fileno(), more.fileno()])
+        while not parent.passed:
+            await deferLater(reactor, 0.01)
+        ((first, second),) = parent.passed
+        self.assertFalse(os.get_inheritable(first))
+        os.write(first, b"here")
+        self.assertEqual(ours.recv(9), b"here")
+        parent.taken.callback([True, False])
+        self.assertEqual(await asked, [True, False])
+        for fd in (first, second):
+            self.assertRaises(OSError, os.fstat, fd)
+        end.boxSender.transport.loseConnection()
+
+    async def test_takeOver(self) -> None:
+        """
+        The parent hands connections to a worker, which closes what it does not take:
+        all, until it has something that takes them.
+        """
+        _, link, end, parent = self.connected(figures(1))
+        await parent.served
+        (ours, theirs), (more, other) = self.pair(), self.pair()
+        fds = [theirs.fileno(), other.fileno()]
+        self.assertEqual(await end.handOver(fds), [False, False])
+        taken: list[socket.socket] = []
+
+        def take(connection: socket.socket) -> bool:
+            taken.append(connection)
+            self.addCleanup(connection.close)
+            return len(taken) == 1
+
+        link.takeOver = take
+        self.assertEqual(await end.handOver(fds), [True, False])
+        self.assertFalse(taken[0].get_inheritable())
+        taken[0].sendall(b"here")
+        self.assertEqual(ours.recv(9), b"here")
+        self.assertEqual(taken[1].fileno(), -1)
+        other.close()
+        self.assertEqual(more.recv(9), b"")
+        end.boxSender.transport.loseConnection()
+
+    async def test_inTurn(self) -> None:
+        """
+        What is handed over at the same time goes one after another, so that
+        nothing is taken for something else.
+        """
+        _, link, end, parent = self.connected(figures(1))
+        await parent.served
+        ((_, one), (_, other)) = self.pair(), self.pair()
+        asked = [link.handOver([each.fileno()]) for each in (one, other)]
+        for _ in range(20):
+            await deferLater(reactor, 0.005)
+        self.assertEqual([len(fds) for fds in parent.passed], [1])
+        parent.taken.callback([True])
+        self.assertEqual([await each for each in asked], [[True], [True]])
+        end.boxSender.transport.loseConnection()
+
+    async def test_fewer(self) -> None:
+        """
+        If some descriptors do not arrive, because there is no room for them, none
+        is taken; those that have arrived are closed.
+        """
+        _, _, end, parent = self.connected(figures(1))
+        await parent.served
+        ours, theirs = self.pair()
+        end.boxSender.transport.sendFileDescriptor(theirs.fileno())
+        answer = await end.callRemote(PassOn, count=2)
+        self.assertEqual(answer["taken"], [False, False])
+        theirs.close()
+        self.assertEqual(ours.recv(9), b"")
+        end.boxSender.transport.loseConnection()
+
+    async def test_noLink(self) -> None:
+        """
+        Nobody takes anything if the other process is gone.  If it goes before it
+        has answered, what it has got is its own.
+        """
+        worker, link, end, parent = self.connected(figures(1))
+        ours, theirs = self.pair()
+        self.assertEqual(await ParentLink(parent).handOver([0, 1]), [False, False])
+        await parent.served
+        asked = link.handOver([theirs.fileno()])
+        while not parent.passed:
+            await deferLater(reactor, 0.01)
+        end.boxSender.transport.abortConnection()
+        self.assertEqual(await asked, [True])
+        await worker.stopped
+        self.assertEqual(await link.handOver([theirs.fileno()]), [False])
+        self.assertFalse(end.isOpen)
+        parent.taken.callback([False])
+        theirs.close()
+        self.assertEqual(ours.recv(9), b"")
+
+    async def test_leftOver(self) -> None:
+        """
+        A descriptor to which no command has come is closed at the end of the link.
+        """
+        worker, _, end, parent = self.connected(figures(1))
+        await parent.served
+        ours, theirs = self.pair()
+        transport = end.boxSender.transport
+        transport.sendFileDescriptor(theirs.fileno())
+        # The beginning of a command.
+        transport.write(b"\0")
+        transport.loseConnection()
+        await worker.stopped
+        theirs.close()
+        self.assertEqual(ours.recv(9), b"")
 
     async def test_parentHears(self) -> None:
         """

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 
+from twisted.internet.defer import succeed
 from twisted.internet.selectreactor import SelectReactor
 from twisted.internet.testing import EventLoggingObserver
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
@@ -151,7 +152,12 @@ class WorkerProcessTests(SynchronousTestCase):
         self.reactor = ProcessReactor()
         self.endings: list[str] = []
         self.worker = WorkerProcess(
-            self.reactor, 2, 10.0, self.ended, lambda: self.fail("not asked")
+            self.reactor,
+            2,
+            10.0,
+            self.ended,
+            lambda: self.fail("not asked"),
+            lambda process, fds: succeed([process is self.worker] * len(fds)),
         )
 
     def ended(self, worker: WorkerProcess, how: str) -> None:
@@ -168,6 +174,12 @@ class WorkerProcessTests(SynchronousTestCase):
         self.worker.spawn(["python", "x"], [0, 1], folder)
         (process,) = self.reactor.processes
         return process
+
+    def test_passOn(self) -> None:
+        """
+        Its connections are passed on in its name.
+        """
+        self.assertEqual(self.successResultOf(self.worker.passOn([3, 4])), [True, True])
 
     def logged(self) -> list[str]:
         """

@@ -314,6 +314,80 @@ class FiguresTests(SupervisedMixin, SynchronousTestCase):
         self.assertEqual((found.accepted, found.open, found.active), (17, 0, 0))
 
 
+class PassOnTests(SupervisedMixin, SynchronousTestCase):
+    """
+    Connections of one that leaves are passed on.
+    """
+
+    def passed(self, supervisor: Supervisor, giver: Process) -> str:
+        """
+        Have one hand over two connections.
+
+        @return: Who was offered them; nothing if it was nobody.
+        """
+        taken: list[str] = []
+        for process in self.reactor.processes:
+
+            def take(fds: Any, name: str = str(process.protocol)) -> Deferred[Any]:
+                taken.append(name)
+                return succeed([True] * len(fds))
+
+            process.protocol.link.handOver = take
+        answer = self.successResultOf(giver.protocol.passOn([7, 8]))
+        self.assertEqual(answer, [bool(taken)] * 2)
+        return "".join(taken)
+
+    def open(self) -> None:
+        """
+        Have the links of all processes be there.
+        """
+        for process in self.reactor.alive():
+            process.protocol.link.isOpen = True
+
+    def test_successor(self) -> None:
+        """
+        They are for the new process of the same worker.
+        """
+        supervisor = self.workers()
+        supervisor.reload()
+        self.newest().serve()
+        self.open()
+        leaving = self.reactor.processes[0]
+        self.assertEqual(self.passed(supervisor, leaving), "worker 1 (pid 102)")
+
+    def test_other(self) -> None:
+        """
+        They are for any other that serves, if it has ended, or there is none; not
+        for one that is leaving itself, or does not serve yet.
+        """
+        supervisor = self.workers()
+        first, second = self.reactor.processes
+        self.open()
+        self.assertEqual(self.passed(supervisor, first), "worker 2 (pid 101)")
+        self.assertEqual(self.passed(supervisor, second), "worker 1 (pid 100)")
+        second.protocol.leave()
+        self.assertEqual(self.passed(supervisor, first), "")
+        second.end()
+        self.reactor.advance(FIRST_DELAY)
+        self.open()
+        self.assertEqual(self.passed(supervisor, first), "")
+        self.newest().serve()
+        self.assertEqual(self.passed(supervisor, first), "worker 2 (pid 102)")
+        self.newest().protocol.link.isOpen = False
+        self.assertEqual(self.passed(supervisor, first), "")
+
+    def test_stopping(self) -> None:
+        """
+        They are for nobody when all are to end.
+        """
+        supervisor = self.workers()
+        self.open()
+        supervisor.drain(GRACE)
+        self.assertEqual(self.passed(supervisor, self.reactor.processes[0]), "")
+        for process in self.reactor.processes:
+            process.end()
+
+
 class DrainTests(SupervisedMixin, SynchronousTestCase):
     """
     All workers end.

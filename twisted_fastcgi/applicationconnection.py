@@ -255,7 +255,7 @@ class ApplicationConnection(RecordReader[ApplicationEvent]):
         @return: The request; L{None} if the bytes were not taken and are for
             C{receiveData}.
         """
-        if self.inputState is not _IDLE or self.refusing or not self._betweenRecords:
+        if self.inputState is not _IDLE or self.refusing or not self.betweenRecords:
             return None
         whole = wholeRequest(data)
         if whole is None:

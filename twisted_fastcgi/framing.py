@@ -99,7 +99,7 @@ class RecordReader(ABC, Generic[Event]):
         return event
 
     @property
-    def _betweenRecords(self) -> bool:
+    def betweenRecords(self) -> bool:
         """
         Whether everything that was received is used up, to the end of a record.
         """

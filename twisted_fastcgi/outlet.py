@@ -7,6 +7,7 @@ The way out of a connection: the one place that writes to the transport.
 
 from __future__ import annotations
 
+import os
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -285,6 +286,26 @@ class Outlet:
         be told.
         """
         return False
+
+    def copy(self) -> int | None:
+        """
+        Copy the descriptor of the connection.
+
+        @return: The copy; L{None} if something is unsent, or stands between this
+            and the connection.
+        """
+        return None
+
+    def abandon(self, nobody: socket.socket) -> None:
+        """
+        Let go of the connection, of which there is a copy, without closing it.
+
+        @param nobody: A socket to close instead.
+        """
+        # What closes a connection shuts it down for those who have a copy, too.
+        fd = self._transport.fileno()
+        os.dup2(nobody.fileno(), fd, inheritable=False)
+        self.abort()
 
     # The producer of the response
 
@@ -670,6 +691,20 @@ class SocketOutlet(Outlet):
             return bool(self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
         except OSError:
             return False
+
+    def copy(self) -> int | None:
+        """
+        Copy the descriptor of the socket.
+
+        @return: The copy; L{None} if something is unsent, or the system has no
+            room.
+        """
+        if self._buffered or self._pieces or self._producer is not None:
+            return None
+        try:
+            return os.dup(self._socket.fileno())
+        except OSError:
+            return None
 
     def closeAtOnce(self) -> None:
         """

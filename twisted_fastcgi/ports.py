@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -298,11 +299,38 @@ class AcceptingPort:
             return error.errno in _PASSING or self._backOff(error)
         self.sessionno += 1
         if self._isUnix:
-            self._connect(connection)
+            transport = self._connect(connection)
+            if transport is not None and transport.isWaiting:
+                self._readFirst(transport)
         else:
             with connection:
                 self._adopt(connection, peer)
         return True
+
+    def hasAccepted(self, connection: socket.socket) -> bool:
+        """
+        Tell whether a connection has come in here, maybe in another process that
+        has the same listening socket.
+
+        @param connection: Its socket.
+        """
+        if connection.family != self._socket.family:
+            return False
+        own, its = self._socket.getsockname(), connection.getsockname()
+        return bool(own == its if self._isUnix else own[1] == its[1])
+
+    def takeOver(self, connection: socket.socket) -> None:
+        """
+        Serve a connection that another process has accepted.
+
+        @param connection: Its socket, which is this port's from now on.
+        """
+        self.sessionno += 1
+        if self._isUnix:
+            self._connect(connection)
+            return
+        with connection, suppress(OSError):
+            self._adopt(connection, connection.getpeername())
 
     def _accept(self) -> tuple[socket.socket, Any]:
         if self._isUnix:
@@ -315,7 +343,7 @@ class AcceptingPort:
         finally:
             os.close(spare)
 
-    def _connect(self, connection: socket.socket) -> None:
+    def _connect(self, connection: socket.socket) -> UnixTransport | None:
         """
         Make a transport and a protocol for a connection.
         """
@@ -324,7 +352,7 @@ class AcceptingPort:
             protocol = self.factory.buildProtocol(self._host)
             if protocol is None:
                 connection.close()
-                return
+                return None
             transport = UnixTransport(
                 connection, protocol, self._host, self.sessionno, self._reactor
             )
@@ -332,9 +360,8 @@ class AcceptingPort:
         except Exception:
             connection.close()
             self._log.failure("no protocol for a connection")
-            return
-        if transport.isWaiting:
-            self._readFirst(transport)
+            return None
+        return transport
 
     def _readFirst(self, transport: UnixTransport) -> None:
         """

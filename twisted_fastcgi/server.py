@@ -10,8 +10,10 @@ share.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable, Mapping
 from enum import Enum
+from functools import partial
 from typing import Any, cast
 
 from twisted.internet.abstract import FileDescriptor
@@ -44,6 +46,7 @@ from twisted_fastcgi.connection import (
 )
 from twisted_fastcgi.errors import LimitExceeded, RemoteProtocolError
 from twisted_fastcgi.figures import Figures, Statistics
+from twisted_fastcgi.handover import HandOver, Successor
 from twisted_fastcgi.interfaces import IAuthorizer, IFilterResource
 from twisted_fastcgi.mount import ROOT, mounted
 from twisted_fastcgi.outlet import outletFor
@@ -109,6 +112,7 @@ class FastCGIProtocol(Protocol):
     @ivar _leaving: Whether the connection ends with the request in hand, or
         with the next one.
     @ivar _complained: Whether something about this peer is in the log.
+    @ivar _handOver: What hands the connection to a successor when it is idle.
     @ivar _stage: What the deadline is for.
     @ivar _received: How much has come, in bytes.
     """
@@ -126,6 +130,7 @@ class FastCGIProtocol(Protocol):
     _unheededBytes = 0
     _complained = False
     _leaving = False
+    _handOver: HandOver | None = None
     _stage = _BUSY
     _received = 0
 
@@ -623,10 +628,65 @@ class FastCGIProtocol(Protocol):
         @param refuse: Whether the next request is refused; else the connection
             is closed in one with the end of its response.
         """
+        self._handOver = None
         if refuse:
             self._connection.refusing = True
         else:
             self._leaving = True
+
+    # For a successor
+
+    def handTo(self, handOver: HandOver) -> None:
+        """
+        Have the connection handed over, now or as soon as it has no request.
+
+        @param handOver: What does that.
+        """
+        self._handOver = handOver
+        handOver.offer(self)
+
+    @property
+    def isIdle(self) -> bool:
+        """
+        Whether it is open and waits for a request.
+        """
+        return not self._closing and self._stage is _IDLE
+
+    def suspend(self) -> int | None:
+        """
+        Read nothing any more, if nothing of a request was read, and all is sent.
+
+        @return: A copy of the file descriptor of the connection; L{None} if it goes
+            on as before.
+        """
+        connection = self._connection
+        isBetween = connection.betweenRecords and not connection.inputPending
+        fd = self._outlet.copy() if self.isIdle and isBetween else None
+        if fd is not None:
+            self._stage = _BUSY
+            self.deadline = None
+            self._readingPaused = True
+            self._transport.pauseProducing()
+        return fd
+
+    def resume(self) -> None:
+        """
+        Read again.
+        """
+        if not self._closing:
+            self._resumeReading()
+            self._handOver = None
+            self._setDeadline()
+
+    def release(self, nobody: socket.socket) -> None:
+        """
+        Forget the connection, which is somebody else's now, without closing it.
+
+        @param nobody: A socket to close instead.
+        """
+        if not self._closing:
+            self._closing = True
+            self._outlet.abandon(nobody)
 
     def closeIdle(self) -> None:
         """
@@ -677,6 +737,8 @@ class FastCGIProtocol(Protocol):
             self.deadline = None
         else:
             self.deadline = self.factory.reactor.seconds() + timeout
+        if stage is _IDLE and self._handOver is not None:
+            self._handOver.offer(self)
 
     def _currentStage(self) -> _Stage:
         """
@@ -837,6 +899,7 @@ class FastCGIFactory(ServerFactory):
         self._draining = False
         self._drained: Deferred[None] | None = None
         self._drainCalls: list[IDelayedCall] = []
+        self._handOver: HandOver | None = None
 
     @property
     def requestFactory(self) -> Any:
@@ -952,7 +1015,9 @@ class FastCGIFactory(ServerFactory):
 
     # The end
 
-    def drain(self, grace: float, refuse: bool = True) -> Deferred[None]:
+    def drain(
+        self, grace: float, refuse: bool = True, successor: Successor | None = None
+    ) -> Deferred[None]:
         """
         Stop serving without losing anything: requests in hand are finished,
         new ones on kept connections are answered with 503 and OVERLOADED.
@@ -964,6 +1029,8 @@ class FastCGIFactory(ServerFactory):
             not, each connection serves the one in hand, or else one more, and is
             closed with the end of its response: for a server that has a
             successor on the same socket, to which web servers turn then.
+        @param successor: Takes the connections, each as soon as it has no request;
+            what it does not take goes on as without C{refuse}.
         @return: Fires when no connection is left.
         """
         self._draining = True
@@ -971,15 +1038,31 @@ class FastCGIFactory(ServerFactory):
             return succeed(None)
         if self._drained is None:
             self._drained = Deferred()
-            self._drainCalls = [
-                self.reactor.callLater(min(_FAREWELL, grace), self._closeIdle),
-                self.reactor.callLater(grace, self._abortAll),
-            ]
-            for connection in list(self._connections):
-                connection.drain(refuse)
+            self._drainCalls = [self.reactor.callLater(grace, self._abortAll)]
+            farewell = min(_FAREWELL, grace)
+            if successor is None:
+                self._drainEach(farewell, refuse)
+            else:
+                self._handTo(successor, farewell)
         done: Deferred[None] = Deferred()
         self._drained.chainDeferred(done)
         return done
+
+    def _drainEach(self, farewell: float, refuse: bool) -> None:
+        self._drainCalls.append(self.reactor.callLater(farewell, self._closeIdle))
+        for connection in list(self._connections):
+            connection.drain(refuse)
+
+    def _handTo(self, successor: Successor, farewell: float) -> None:
+        self._handOver = handOver = HandOver(
+            self.reactor,
+            successor,
+            farewell,
+            partial(self._drainEach, farewell, refuse=False),
+        )
+        if not handOver.isOver:
+            for connection in self._connections:
+                connection.handTo(handOver)
 
     def _closeIdle(self) -> None:
         """
@@ -1008,6 +1091,9 @@ class FastCGIFactory(ServerFactory):
         for call in calls:
             if call.active():
                 call.cancel()
+        if self._handOver is not None:
+            self._handOver.end()
+            self._handOver = None
         if drained is not None:
             drained.callback(None)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import os
 import re
+import socket
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -43,7 +44,9 @@ from zope.interface import implementer
 
 from twisted_fastcgi.endpoints import InheritedEndpoint
 from twisted_fastcgi.errors import FastCGIError
+from twisted_fastcgi.handover import Successor
 from twisted_fastcgi.peers import Peers, RestrictedFactory
+from twisted_fastcgi.ports import AcceptingPort
 from twisted_fastcgi.unixsocket import UnixEndpoint
 
 if TYPE_CHECKING:
@@ -293,6 +296,7 @@ class FastCGIService(Service):
         peers: Sequence[Peers] = (),
         pool: ThreadPool | None = None,
         shared: bool = False,
+        successor: Successor | None = None,
         reactor: IReactorCore | None = None,
     ) -> None:
         """
@@ -306,6 +310,8 @@ class FastCGIService(Service):
             service and stops after the last request.
         @param shared: Whether this is a worker, whose inherited sockets others
             share: at the stop, who waits is accepted, and nobody is refused.
+        @param successor: Takes the connections of such a worker at the stop, as far
+            as it can.
         @param reactor: What is stopped when an endpoint that takes its time
             cannot listen in the end, and tells how late it is; by default the
             global reactor.
@@ -320,6 +326,7 @@ class FastCGIService(Service):
         self._what = what
         self._pool = pool
         self._shared = shared
+        self._successor = successor
         if pool is not None:
             pool.threadFactory = _DaemonThread
         self._reactor = reactor
@@ -398,8 +405,29 @@ class FastCGIService(Service):
 
     def _drain(self, _: object) -> Deferred[None]:
         if self._shared:
-            return self._factory.drain(self._grace, refuse=False)
+            return self._factory.drain(
+                self._grace, refuse=False, successor=self._successor
+            )
         return self._factory.drain(self._grace)
+
+    def takeOver(self, connection: socket.socket) -> bool:
+        """
+        Serve a connection that another worker has accepted.
+
+        @param connection: Its socket.
+        @return: Whether the socket is taken: not if there are as many connections
+            as there may be, or if it did not come in by one of these ports.
+        """
+        ports = [port for port in self._ports if isinstance(port, AcceptingPort)]
+        ports = [port for port in ports if port.hasAccepted(connection)]
+        if self._factory.refusing or not ports:
+            return False
+        figures = self._factory.figures
+        accepted = figures.accepted
+        ports[0].takeOver(connection)
+        # Who has accepted it has counted it.
+        figures.accepted = accepted
+        return True
 
     def _openAll(self) -> None:
         if self._open:

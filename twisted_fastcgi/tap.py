@@ -124,12 +124,14 @@ def _addServices(parent: MultiService, options: Options) -> None:
         peers=options["peers"],
         pool=options["pool"],
         shared=link is not None,
+        successor=None if link is None else link.handOver,
     )
     if link is None:
         notifier = Notifier.fromEnvironment(os.environ)
         _addServers(parent, notifier, [*previews, service])
     else:
         factory.figures.worker = link.number
+        link.takeOver = service.takeOver
         service.setServiceParent(link)
         link.setServiceParent(parent)
 

@@ -14,11 +14,11 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any, Protocol
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock, succeed
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger, globalLogPublisher
@@ -117,6 +117,16 @@ class Farewell(amp.Command):
     arguments = [(b"figures", _Figures())]  # noqa: RUF012
 
 
+class PassOn(amp.Command):
+    """
+    A worker hands connections over, and so does the parent: their descriptors were
+    sent just before.
+    """
+
+    arguments = [(b"count", amp.Integer())]  # noqa: RUF012
+    response = [(b"taken", amp.ListOf(amp.Boolean()))]  # noqa: RUF012
+
+
 class Parent(Protocol):
     """
     What knows of a worker in the process that has started it.
@@ -142,6 +152,12 @@ class Parent(Protocol):
         Take note that the worker says nothing any more.
         """
 
+    def passOn(self, fds: Sequence[int]) -> Deferred[list[bool]]:
+        """
+        Pass on connections of the worker, which stay open until this fires with
+        whether each was taken.
+        """
+
 
 class Source(Protocol):
     """
@@ -154,13 +170,35 @@ class Source(Protocol):
         """
 
 
+def _closeAll(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)
+
+
 class Link(amp.BoxDispatcher, amp.CommandLocator):
     """
     What both ends have in common.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, take: Callable[[list[int]], Deferred[list[bool]]]) -> None:
+        """
+        @param take: Called with descriptors of connections, to be used or closed;
+            tells whether each is taken.
+        """
         super().__init__(self)
+        self._take = take
+        self.isOpen = False
+        self._received: list[int] = []
+        self._handing = DeferredLock()
+
+    def startReceivingBoxes(self, boxSender: Any) -> None:
+        """
+        The link is there.
+
+        @param boxSender: Sends.
+        """
+        super().startReceivingBoxes(boxSender)
+        self.isOpen = True
 
     def stopReceivingBoxes(self, reason: Failure) -> None:
         """
@@ -168,8 +206,58 @@ class Link(amp.BoxDispatcher, amp.CommandLocator):
 
         @param reason: Why.
         """
+        self.isOpen = False
+        _closeAll(self._received)
         super().stopReceivingBoxes(reason)
         self.lost()
+
+    def handOver(self, fds: Sequence[int]) -> Deferred[list[bool]]:
+        """
+        Hand connections to the other process.
+
+        @param fds: Their descriptors, which have to be open until the answer.
+        @return: Fires with whether each of them is the other one's now.
+        """
+        # So it is clear which descriptors belong to which command, even if the
+        # other process has no room for some of them.
+        return self._handing.run(self._handOver, fds)
+
+    def _handOver(self, fds: Sequence[int]) -> Deferred[list[bool]]:
+        if not self.isOpen:
+            return succeed([False] * len(fds))
+        sender: Any = self.boxSender
+        for fd in fds:
+            sender.transport.sendFileDescriptor(fd)
+        sent: Deferred[Any] = self.callRemote(PassOn, count=len(fds))
+        # Without an answer, the other one may have read from them: to do so here,
+        # too, would have two read parts of a request.
+        return sent.addCallbacks(
+            lambda answer: answer["taken"], lambda _: [True] * len(fds)
+        )
+
+    def descriptorReceived(self, fd: int) -> None:
+        """
+        Keep a descriptor until the command comes that it belongs to.
+
+        @param fd: Its number.
+        """
+        os.set_inheritable(fd, False)
+        self._received.append(fd)
+
+    @PassOn.responder
+    def receiveConnections(self, count: int) -> Any:
+        """
+        Take connections, all of them or none.
+
+        @param count: How many were sent.
+        @return: Which of them are taken.
+        """
+        fds, self._received = self._received, []
+        if len(fds) != count:
+            # There was no room for some.
+            _closeAll(fds)
+            return {"taken": [False] * count}
+        return self._take(fds).addCallback(lambda taken: {"taken": taken})
 
     def lost(self) -> None:
         """
@@ -186,7 +274,7 @@ class ParentLink(Link):
         """
         @param parent: What is told what the worker says.
         """
-        super().__init__()
+        super().__init__(self._passOn)
         self._parent = parent
 
     @Serving.responder
@@ -223,20 +311,34 @@ class ParentLink(Link):
         """
         self._parent.lost()
 
+    def _passOn(self, fds: list[int]) -> Deferred[list[bool]]:
+        def close(taken: list[bool]) -> list[bool]:
+            _closeAll(fds)
+            return taken
+
+        return self._parent.passOn(fds).addCallback(close)
+
 
 class _WorkersEnd(Link):
     """
     The end of the worker.
     """
 
-    def __init__(self, source: Source, lost: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        source: Source,
+        lost: Callable[[], object],
+        takeOver: Callable[[socket.socket], bool],
+    ) -> None:
         """
         @param source: The worker's own figures.
         @param lost: Called at the end of the link.
+        @param takeOver: Takes the socket of a connection, or does not.
         """
-        super().__init__()
+        super().__init__(self._serve)
         self._source = source
         self._lost = lost
+        self._takeOver = takeOver
 
     @TellOwn.responder
     def tellOwn(self) -> dict[str, Any]:
@@ -245,11 +347,36 @@ class _WorkersEnd(Link):
         """
         return {"figures": self._source.statistics()}
 
+    def _serve(self, fds: list[int]) -> Deferred[list[bool]]:
+        return succeed([self._serveOne(socket.socket(fileno=fd)) for fd in fds])
+
+    def _serveOne(self, connection: socket.socket) -> bool:
+        taken = self._takeOver(connection)
+        if not taken:
+            connection.close()
+        return taken
+
     def lost(self) -> None:
         """
         The parent is gone.
         """
         self._lost()
+
+
+class _LinkProtocol(amp.BinaryBoxProtocol):
+    """
+    Reads and writes.
+    """
+
+    boxReceiver: Link
+
+    def fileDescriptorReceived(self, descriptor: int) -> None:
+        """
+        Leave a descriptor to the link.
+
+        @param descriptor: Its number.
+        """
+        self.boxReceiver.descriptorReceived(descriptor)
 
 
 class _LinkFactory(ServerFactory):
@@ -269,7 +396,7 @@ class _LinkFactory(ServerFactory):
         """
         Make what reads and writes.
         """
-        return amp.BinaryBoxProtocol(self._link)
+        return _LinkProtocol(self._link)
 
 
 def connect(reactor: Any, fd: int, link: Link) -> None:
@@ -295,9 +422,11 @@ class WorkerLink(MultiService):
     when the link ends.
 
     @ivar number: The number of the worker.
+    @ivar takeOver: Takes the socket of a connection of another worker, or does not.
     """
 
     _log = Logger()
+    takeOver: Callable[[socket.socket], bool]
 
     def __init__(
         self,
@@ -320,7 +449,8 @@ class WorkerLink(MultiService):
         self._fd = fd
         self._source = source
         self._folder = folder
-        self._link = _WorkersEnd(source, self._lost)
+        self.takeOver = lambda connection: False
+        self._link = _WorkersEnd(source, self._lost, self._take)
 
     def startService(self) -> None:
         """
@@ -354,6 +484,19 @@ class WorkerLink(MultiService):
         told.addTimeout(ANSWER_TIMEOUT, self._reactor)
         # There may be nobody who listens.
         return told.addBoth(lambda _: None)
+
+    def handOver(self, fds: Sequence[int]) -> Deferred[list[bool]]:
+        """
+        Have the parent pass connections on to another worker.
+
+        @param fds: Copies of their descriptors, which have to be open until the
+            answer.
+        @return: Fires with whether each of them is somebody else's now.
+        """
+        return self._link.handOver(fds)
+
+    def _take(self, connection: socket.socket) -> bool:
+        return self.takeOver(connection)
 
     def statistics(self) -> Deferred[Statistics]:
         """

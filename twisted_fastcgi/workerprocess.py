@@ -207,6 +207,7 @@ class WorkerProcess(ProcessProtocol):
         grace: float,
         ended: Callable[[WorkerProcess, str], object],
         allFigures: Callable[[], Deferred[Statistics]],
+        passOn: Callable[[WorkerProcess, Sequence[int]], Deferred[list[bool]]],
     ) -> None:
         """
         @param reactor: Provides C{IReactorProcess}, C{IReactorSocket} and
@@ -215,6 +216,7 @@ class WorkerProcess(ProcessProtocol):
         @param grace: Seconds that requests in hand have when it is told to end.
         @param ended: Called with this, and how it has ended in words, at its end.
         @param allFigures: Tells the figures of all workers.
+        @param passOn: Passes on connections of this.
         """
         self.number = number
         self.served: Deferred[bool] = Deferred()
@@ -222,6 +224,7 @@ class WorkerProcess(ProcessProtocol):
         self.link = ParentLink(self)
         self.figures: Statistics | None = None
         self.allFigures = allFigures
+        self._passOn = passOn
         self._reactor = reactor
         self._grace = grace
         self._ended: Callable[[WorkerProcess, str], object] | None = ended
@@ -326,6 +329,22 @@ class WorkerProcess(ProcessProtocol):
         """
         if not self.isLeaving and self._ended is not None:
             self._killAfter(self._grace + MARGIN)
+
+    def passOn(self, fds: Sequence[int]) -> Deferred[list[bool]]:
+        """
+        Pass on connections that it hands over.
+
+        @param fds: Their descriptors.
+        @return: Fires with whether each is taken.
+        """
+        return self._passOn(self, fds)
+
+    @property
+    def canTake(self) -> bool:
+        """
+        Whether it can take connections of others.
+        """
+        return self.hasServed and not self.isLeaving and self.link.isOpen
 
     def ask(self) -> Deferred[None]:
         """

@@ -263,7 +263,12 @@ class Supervisor:
 
     def _spawn(self, slot: Slot) -> WorkerProcess:
         process = WorkerProcess(
-            self._reactor, slot.number, self._grace, self._ended, self.statistics
+            self._reactor,
+            slot.number,
+            self._grace,
+            self._ended,
+            self.statistics,
+            self._passOn,
         )
         self._processes.add(process)
         process.served.addCallback(self._served, slot.number)
@@ -308,6 +313,23 @@ class Supervisor:
     def _sum(self, _: object) -> Statistics:
         found = (process.figures for process in self._processes)
         return sum(filter(None, found), self._gone)
+
+    def _passOn(
+        self, process: WorkerProcess, fds: Sequence[int]
+    ) -> Deferred[list[bool]]:
+        """
+        Pass the connections of a worker on to its successor, or another one.
+        """
+        own = self._slots[process.number - 1].process
+        others = [own, *(slot.process for slot in self._slots)]
+        able = [
+            each
+            for each in others
+            if each is not None and each is not process and each.canTake
+        ]
+        if self._stopping or not able:
+            return succeed([False] * len(fds))
+        return able[0].link.handOver(fds)
 
     def signal(self, number: int) -> None:
         """
