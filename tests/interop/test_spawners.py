@@ -133,7 +133,7 @@ class SpawnerMixin:
         watchdog.start()
         with process:
             assert process.stdout is not None
-            log: list[str] = []
+            self.log = log = []
             try:
                 for word in ready:
                     log.extend(until(word, process.stdout))
@@ -207,7 +207,7 @@ class SpawnFcgiTests(SpawnerMixin, SynchronousTestCase):
 
     def test_multiwatch(self) -> None:
         """
-        Two processes share a socket.
+        Two processes share a socket, and finish what they have in hand at the end.
         """
         program("spawn-fcgi")
         program("multiwatch")
@@ -216,6 +216,7 @@ class SpawnFcgiTests(SpawnerMixin, SynchronousTestCase):
             self.assertShared()
             self.assertAccess()
         self.assertAccess()
+        self.assertEqual("".join(self.log).count("Main loop terminated."), 2)
 
 
 class SupervisorTests(SpawnerMixin, SynchronousTestCase):
