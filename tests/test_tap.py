@@ -8,6 +8,7 @@ Tests for L{twisted_fastcgi.options} and L{twisted_fastcgi.tap}.
 from __future__ import annotations
 
 import os
+import select
 import socket
 import stat
 import subprocess
@@ -732,6 +733,22 @@ class ServiceTests(SynchronousTestCase):
             path = self.mktemp()
             self.hello("--logfile", path, *options)
             self.assertRegex(Path(path).read_text(), pattern)
+
+    def test_logPipe(self) -> None:
+        """
+        A pipe is not opened before it is written to: its reader would take the
+        end of that for the end of the log.
+        """
+        path = self.mktemp()
+        os.mkfifo(path)
+        reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reader)
+        ends = select.poll()
+        ends.register(reader)
+        parsed("-p", "unix:/x", "--logfile", path)
+        self.assertEqual(ends.poll(0), [])
+        os.close(os.open(path, os.O_WRONLY))
+        self.assertEqual(ends.poll(0), [(reader, select.POLLHUP)])
 
     def test_logOwner(self) -> None:
         """
