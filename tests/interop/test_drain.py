@@ -14,7 +14,7 @@ import socket
 import subprocess
 from collections import Counter
 from collections.abc import Sequence
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from itertools import count
 from pathlib import Path
 from threading import Event, Lock, Thread
@@ -159,7 +159,7 @@ class Load:
             connection.request(method, name, body or None)
             answer = connection.getresponse()
             text = answer.read()
-        except OSError:
+        except (OSError, HTTPException):
             return 0
         finally:
             connection.close()

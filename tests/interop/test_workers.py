@@ -833,9 +833,9 @@ class LoadTests(FolderMixin, TestCase):
         _, _, third = parent.workers(3)
         load.waitForGood()
         statuses = load.finish()
-        # Those that it had in hand.
-        self.assertEqual(set(statuses) - {200, 502}, set(), statuses)
-        self.assertLessEqual(statuses[502], CLIENTS)
+        # Those that it had in hand, of which some had a part of their answer.
+        self.assertEqual(set(statuses) - {0, 200, 502}, set(), statuses)
+        self.assertLessEqual(statuses[502] + statuses[0], CLIENTS)
         self.assertEqual(self.who(second)[2], third)
         self.assertEqual(parent.stop(), 0, parent.said())
 
