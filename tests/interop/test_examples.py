@@ -136,7 +136,7 @@ class ProgramTests(SynchronousTestCase):
         (Path(temporary.name) / "two_sites.py").write_text(text)
         command = [SCRIPTS / "twistd", "--nodaemon", "--pidfile=", "--python"]
         command.append("two_sites.py")
-        ready = "fastcgi_pass 127.0.0.1:"
+        ready = "/blog.sock;"
         with serving(command, temporary.name, ready, PYTHONPATH=str(ROOT)) as log:
             (port,) = re.findall(r"Site starting on (\d+)", "".join(log))
             self.assertEqual(fetch(f"http://127.0.0.1:{port}/"), b"the shop\n")
