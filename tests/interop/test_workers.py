@@ -634,6 +634,7 @@ class LifeTests(FolderMixin, SynchronousTestCase):
         try:
             self.assertEqual(self.who(first)[2], second)
             os.kill(first, signal.SIGKILL)
+            self.assertGone([first])
             self.assertEqual(self.who()[2], second)
         finally:
             parent.signal(signal.SIGCONT)
