@@ -630,6 +630,8 @@ class LifeTests(FolderMixin, SynchronousTestCase):
         """
         parent = self.serve()
         first, second = parent.workers()
+        _, number, pid = self.who(second)
+        self.assertEqual(pid, first)
         parent.signal(signal.SIGSTOP)
         try:
             self.assertEqual(self.who(first)[2], second)
@@ -639,7 +641,7 @@ class LifeTests(FolderMixin, SynchronousTestCase):
         finally:
             parent.signal(signal.SIGCONT)
         third = parent.workers(3)[2]
-        self.assertEqual(self.who(second)[1:], (1, third))
+        self.assertEqual(self.who(second)[1:], (number, third))
         self.assertEqual(parent.stop(), 0, parent.said())
 
     def test_terminal(self) -> None:
