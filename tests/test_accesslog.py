@@ -222,7 +222,9 @@ class CombinedTests(LogTestCase):
         """
         It makes one for a request that comes over HTTP to the same site, too.
         """
-        site = Site(Application(), logFormatter=combinedLogFormatter)
+        site = Site(
+            Application(), logFormatter=combinedLogFormatter, reactor=self.clock
+        )
         log = self.logOf(site)
         protocol = site.buildProtocol(None)
         protocol.makeConnection(StringTransport())
