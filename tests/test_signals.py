@@ -17,7 +17,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.programs import ROOT, environment
-from twisted_fastcgi.signals import SignalHandler
+from twisted_fastcgi import signals
+from twisted_fastcgi.signals import SignalHandler, hasTerminal
 
 #: A signal that neither Twisted nor the test runners use.
 NUMBER = signal.SIGUSR2
@@ -198,3 +199,17 @@ class SignalHandlerTests(SynchronousTestCase):
             timeout=60,
         )
         self.assertEqual((done.stdout, done.stderr), ("True\nTrue\n", ""))
+
+
+class TerminalTests(SynchronousTestCase):
+    """
+    Tests for L{hasTerminal}.
+    """
+
+    def test_opened(self) -> None:
+        """
+        There is a terminal if the one of the process can be opened.
+        """
+        for path, isThere in ((os.devnull, True), ("/nosuch/tty", False)):
+            self.patch(signals, "_TERMINAL", path)
+            self.assertIs(hasTerminal(), isThere)

@@ -13,6 +13,9 @@ from collections.abc import Callable
 from threading import current_thread, main_thread
 from typing import Any
 
+#: What only a process that has a terminal can open.
+_TERMINAL = "/dev/tty"
+
 
 def hasTerminal() -> bool:
     """
@@ -20,7 +23,7 @@ def hasTerminal() -> bool:
         was started by a shell, until the terminal is closed.
     """
     try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+        os.close(os.open(_TERMINAL, os.O_RDWR | os.O_NOCTTY))
     except OSError:
         return False
     return True
